@@ -1,0 +1,52 @@
+# `make run` and `make test` need git, make and Python >= 3.11 with pip, nothing else.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.surefoot-ready
+
+.PHONY: run test check lint types layers bench-accuracy studio lock clean help
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
+
+run: $(STAMP) ## the support pipeline over the shipped tickets, without a key or a server
+	@$(BIN)/surefoot run support examples/tickets.jsonl --provider embedded --out out/tickets.jsonl; \
+	status=$$?; [ $$status -eq 3 ] && exit 0 || exit $$status
+
+test: $(STAMP) check ## everything that is tested
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: lint types layers ## style, types and import layers
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+layers: $(STAMP)
+	$(BIN)/lint-imports
+
+bench-accuracy: $(STAMP) ## accuracy of the embedded models
+	$(BIN)/python benchmarks/support_accuracy.py
+
+studio: $(STAMP) ## LangGraph Studio's server on the graphs
+	LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --no-browser --host 127.0.0.1
+
+# pip installs into the new environment from outside, because some systems ship Python without ensurepip.
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "surefoot needs Python 3.11 or newer; none was found" >&2; exit 1; }
+	@echo "setting up $(VENV) with $(PYTHON) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock: ## write requirements.lock anew (needs uv)
+	uv pip compile pyproject.toml --universal --all-extras --group dev --generate-hashes --no-emit-index-url \
+		--no-header --python-version 3.11 -o requirements.lock
+
+clean: ## remove what was installed and written
+	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .langgraph_api

@@ -1,0 +1,38 @@
+"""What is persisted: pydantic models, the channels that guard them, and pure reducers. Imports nothing of ours."""
+
+from state.channels import Appended, Checked, Merged, Sticky, describe
+from state.records import Attempt, Decision, Failure, Outcome, Provenance, Record, Spend, Verdict, redact
+from state.review import ActionRequest, DecisionRecord, ReviewConfig, ReviewDecision, ReviewRequest
+from state.run import RunContext, RunState
+from state.support import CATEGORIES, URGENCIES, Category, SupportInput, SupportState, Team, Urgency
+
+__all__ = [
+    "CATEGORIES",
+    "URGENCIES",
+    "ActionRequest",
+    "Appended",
+    "Attempt",
+    "Category",
+    "Checked",
+    "Decision",
+    "DecisionRecord",
+    "Failure",
+    "Merged",
+    "Outcome",
+    "Provenance",
+    "Record",
+    "ReviewConfig",
+    "ReviewDecision",
+    "ReviewRequest",
+    "RunContext",
+    "RunState",
+    "Spend",
+    "Sticky",
+    "SupportInput",
+    "SupportState",
+    "Team",
+    "Urgency",
+    "Verdict",
+    "describe",
+    "redact",
+]

@@ -1,0 +1,157 @@
+"""Records that every run carries: attempts, failures, verdicts, provenance, spend.
+
+All of them are plain data: channels store their JSON form, so a checkpoint can be read without this code.
+Fields have defaults and are only ever loosened between versions, so that old threads stay readable.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt
+
+Outcome = Literal[
+    "ok",
+    "throttled",
+    "transient",
+    "timeout",
+    "invalid_output",
+    "gate_failed",
+    "refused",
+    "truncated",
+    "over_budget",
+    "breaker_open",
+    "permanent",
+    "crashed",
+]
+"""How one attempt ended."""
+
+ERROR_LIMIT = 200
+"""Most characters of an error text that are stored: enough to act on, too few to hold a document."""
+
+_SECRETS = (
+    (
+        re.compile(r"(?i)\b(bearer\s+|(?:api[_-]?key|token|password|secret)\s*[=:]\s*['\"]?)[^\s'\",;]+"),
+        r"\1[redacted]",
+    ),
+    (re.compile(r"\b(?:sk|pk|rk|gsk|xoxb|ghp|key)[-_][A-Za-z0-9_\-*.]{6,}"), "[redacted]"),
+    (re.compile(r"://[^\s/@:]*:[^\s/@]+@"), "://[redacted]@"),
+    (re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"), "[e-mail]"),
+    (re.compile(r"(?<!\w)\+?\d(?:[ ()./-]{0,2}\d){8,18}(?!\w)"), "[number]"),
+)
+
+
+def redact(text: str) -> str:
+    """Remove keys, passwords, e-mail addresses and long numbers from a text, and cut it to `ERROR_LIMIT` characters."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    text = " ".join(text.split())
+    return text if len(text) <= ERROR_LIMIT else text[: ERROR_LIMIT - 1] + "…"
+
+
+Redacted = Annotated[str, AfterValidator(redact)]
+"""A text that is redacted and shortened whenever it enters a record."""
+
+
+class Record(BaseModel):
+    """Base of all records: unknown fields are kept out, values never appear in validation errors."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+
+class Attempt(Record):
+    """One attempt of one step, kept for good: the list of attempts is the story of the run."""
+
+    step: str = ""
+    member: str = ""
+    """Which member of a group; empty for a step of its own."""
+    visit: NonNegativeInt = 0
+    """Turn or regeneration: attempts are counted anew in each."""
+    n: NonNegativeInt = 1
+    """1 for the first attempt of a visit."""
+    entry: str = ""
+    """Entry of the fallback ladder as the policy or the context named it, such as `openai:gpt-4.1`."""
+    provider: str = ""
+    model: str = ""
+    variant: str = ""
+    outcome: Outcome = "ok"
+    started_at: float = 0.0
+    """Seconds since the epoch."""
+    latency_ms: NonNegativeInt = 0
+    timeout_ms: NonNegativeInt = 0
+    tokens_in: NonNegativeInt = 0
+    tokens_out: NonNegativeInt = 0
+    calls: NonNegativeInt = 0
+    """Requests sent to an endpoint; 0 for an embedded provider."""
+    cost_microusd: NonNegativeInt = 0
+    wait_ms: NonNegativeInt = 0
+    """Time that the retry node waited before this attempt."""
+    error: Redacted = ""
+
+    @property
+    def key(self) -> tuple[str, str, int, int]:
+        """What makes an attempt unique in its thread."""
+        return (self.step, self.member, self.visit, self.n)
+
+
+class Decision(Record):
+    """What the retry node chose for a failure."""
+
+    action: Literal["again", "fallback", "escalate", "give_up"]
+    at: float = 0.0
+    """Absolute time of the next attempt, in seconds since the epoch (`again` and `fallback`)."""
+    provider: str = ""
+    """Provider of the next attempt."""
+    reason: str = ""
+
+
+class Failure(Record):
+    """A failure that is not dealt with yet: it waits in `RunState.failures` for the retry node."""
+
+    step: str = ""
+    outcome: Outcome = "crashed"
+    error: Redacted = ""
+    retryable: bool = False
+    retry_after: float | None = None
+    """Seconds that the endpoint asked to wait."""
+    failed_at: float = 0.0
+    visit: NonNegativeInt = 0
+    decision: Decision | None = None
+    released: bool = False
+    """True once the wait is over and the step may run."""
+
+
+class Verdict(Record):
+    """What a gate found about one version of an output."""
+
+    gate: str = ""
+    check: str = ""
+    visit: NonNegativeInt = 0
+    passed: bool = True
+    action: Literal["pass", "regenerate", "fallback", "escalate", "record"] = "pass"
+    detail: Redacted = ""
+    at: float = 0.0
+
+
+class Provenance(Record):
+    """Where the value of a field came from."""
+
+    step: str = ""
+    visit: NonNegativeInt = 0
+    attempt: NonNegativeInt = 0
+    provider: str = ""
+    """A provider's name, `person`, `default` or `rule`."""
+    model: str = ""
+    variant: str = ""
+    input_hash: str = ""
+    """Hash of the inputs that the value was derived from."""
+
+
+class Spend(Record):
+    """What one step has cost so far, over all its attempts."""
+
+    calls: NonNegativeInt = 0
+    tokens_in: NonNegativeInt = 0
+    tokens_out: NonNegativeInt = 0
+    cost_microusd: NonNegativeInt = Field(default=0)

@@ -1,0 +1,88 @@
+"""The state that every pipeline shares, and the context that is handed to a run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
+
+from state.channels import Appended, Checked, Merged, Sticky
+from state.records import Attempt, Failure, Provenance, Spend, Verdict
+from state.review import DecisionRecord
+
+
+class RunState(BaseModel):
+    """What is persisted of a run, whatever the pipeline: extend it with the pipeline's own fields.
+
+    Every field names its channel (`Checked`, `Sticky`, `Merged`, `Appended`), so that each update is validated and
+    stored as JSON-able data.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    tenant: Annotated[str, Checked] = ""
+    started_at: Annotated[float, Checked] = 0.0
+    """Seconds since the epoch; the run's deadline counts from here."""
+    attempts: Annotated[list[Attempt], Appended] = Field(default_factory=list)
+    visits: Annotated[dict[str, NonNegativeInt], Merged] = Field(default_factory=dict)
+    """Current visit of each step: regenerations and second turns count their attempts anew."""
+    failures: Annotated[dict[str, Failure], Merged] = Field(default_factory=dict)
+    """Failures that the retry node has not settled yet, by step."""
+    feedback: Annotated[dict[str, str], Merged] = Field(default_factory=dict)
+    """What was wrong with the last output of a step; the next attempt is told."""
+    spend: Annotated[dict[str, Spend], Merged] = Field(default_factory=dict)
+    """Cost so far by step, in integer micro-dollars and tokens."""
+    verdicts: Annotated[list[Verdict], Appended] = Field(default_factory=list)
+    provenance: Annotated[dict[str, Provenance], Merged] = Field(default_factory=dict)
+    """Where each field came from."""
+    degraded: Annotated[bool, Sticky] = False
+    """True when the result is less than what was asked for; `reasons` says why."""
+    reasons: Annotated[list[str], Appended] = Field(default_factory=list)
+    escalations: Annotated[dict[str, str], Merged] = Field(default_factory=dict)
+    """Open reasons for asking a person; a decision closes them."""
+    review: Annotated[list[DecisionRecord], Appended] = Field(default_factory=list)
+    """What people decided, in order."""
+    outcome: Annotated[str | None, Checked] = None
+    """How the run ended; written by terminal nodes only."""
+
+    def attempts_of(self, step: str, visit: int | None = None, member: str = "") -> list[Attempt]:
+        """Return the attempts of a step in its current visit, or in the one given."""
+        wanted = self.visits.get(step, 0) if visit is None else visit
+        return [a for a in self.attempts if a.step == step and a.visit == wanted and a.member == member]
+
+    @property
+    def spent_microusd(self) -> int:
+        """Micro-dollars spent by all steps."""
+        return sum(spend.cost_microusd for spend in self.spend.values())
+
+    def decided(self, reason: str) -> bool:
+        """Tell whether a person has already decided about a reason."""
+        return any(reason in record.reasons for record in self.review)
+
+
+class RunContext(BaseModel):
+    """Names and numbers that a run is started with; pass it as `context=`, and again on resume.
+
+    LangGraph does not persist it: the runner stores it beside the thread.
+    """
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    provider: str | None = None
+    """Provider of all tasks; None takes the one of the settings."""
+    providers: dict[str, str] = Field(default_factory=dict)
+    """Provider by task, stronger than `provider`; `openai:gpt-4.1` names a model too."""
+    model: str | None = None
+    """Model of the `openai` provider; None takes the one of the settings."""
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    """Thresholds of the pipeline by name, such as `category_confidence`."""
+    max_cost_microusd: NonNegativeInt | None = None
+    """Cap of one run (one thread), in micro-dollars."""
+    deadline_s: NonNegativeFloat | None = None
+    """Seconds that a run may take from its first checkpoint; no attempt starts and no wait ends after it."""
+    max_inline_wait_s: NonNegativeFloat | None = None
+    """Longest wait that the retry node sleeps through, in seconds; a longer one interrupts the thread until it is due.
+    None always sleeps: a bare graph has nobody to wake it."""
+    without_saver: Literal["default", "fail"] = "default"
+    """What a review does in a graph without a saver: take its default action, or raise `NeedsCheckpointer`."""
+    variant: str = ""

@@ -1,0 +1,53 @@
+"""State of the support pipeline: one ticket."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from state.channels import Checked
+from state.run import RunState
+
+Category = Literal["bug", "feature_request", "billing", "general"]
+Urgency = Literal["low", "medium", "high", "critical"]
+Team = Literal["escalations", "engineering", "product", "finance", "support_tier_1"]
+
+CATEGORIES: tuple[Category, ...] = get_args(Category)
+URGENCIES: tuple[Urgency, ...] = get_args(Urgency)
+"""From least to most urgent."""
+
+MAX_TEXT = 200_000
+"""Most characters of a ticket; longer ones are refused at the door. Models see far less (see `tasks.support`)."""
+
+ConfidenceSource = Literal["model_probability", "token_logprobs", "agreement", "person", "unknown"]
+
+TicketText = Annotated[str, Field(max_length=MAX_TEXT)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class SupportInput(BaseModel):
+    """A ticket as it comes in."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    text: Annotated[TicketText | None, Checked] = None
+    """What the customer wrote. Required; it may be blank, then a person reads the ticket."""
+    subject: Annotated[TicketText, Checked] = ""
+    customer: Annotated[str, Checked] = ""
+    created_at: Annotated[str, Checked] = ""
+    """When the ticket was opened, as the help desk tells it (ISO 8601)."""
+    tenant: Annotated[str, Checked] = ""
+
+
+class SupportState(RunState, SupportInput):
+    """A ticket on its way: what is known of it and what happened."""
+
+    category: Annotated[Category | None, Checked] = None
+    confidence: Annotated[Probability | None, Checked] = None
+    """Calibrated probability that the category is right."""
+    confidence_source: Annotated[ConfidenceSource, Checked] = "unknown"
+    urgency: Annotated[Urgency | None, Checked] = None
+    team: Annotated[Team | None, Checked] = None
+    draft: Annotated[str | None, Checked] = None
+    """First response, ready to send; None when people answer or when no draft passed its gate."""
