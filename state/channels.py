@@ -64,7 +64,7 @@ class Checked(BaseChannel[Any, Any, Any]):
         return self.typ
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.typ == self.typ  # type: ignore[attr-defined] # same class
+        return type(other) is type(self) and other.typ == self.typ
 
     __hash__ = None  # type: ignore[assignment] # channels are mutable
 

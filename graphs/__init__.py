@@ -1,0 +1,1 @@
+"""Wiring only: each module builds one pipeline and exports `builder` and `graph`."""

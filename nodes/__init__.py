@@ -1,0 +1,32 @@
+"""HOW it is done: attempts, retries, gates, people. Factories that take a policy and add nodes to a graph."""
+
+from nodes.decide import Again, Escalate, Fallback, GiveUp, decide
+from nodes.gate import Check, add_gate
+from nodes.graph import CheckedGraph, add_retired, compile_graph
+from nodes.policy import Policy, exponential, fixed
+from nodes.retry import add_retry
+from nodes.review import add_review, validate_answer
+from nodes.step import StepSpec, add_step
+from nodes.task import Task
+
+__all__ = [
+    "Again",
+    "Check",
+    "CheckedGraph",
+    "Escalate",
+    "Fallback",
+    "GiveUp",
+    "Policy",
+    "StepSpec",
+    "Task",
+    "add_gate",
+    "add_retired",
+    "add_retry",
+    "add_review",
+    "add_step",
+    "compile_graph",
+    "decide",
+    "exponential",
+    "fixed",
+    "validate_answer",
+]

@@ -1,0 +1,103 @@
+"""One coroutine under both `invoke` and `ainvoke`.
+
+LangGraph calls a node's sync function under `invoke` and its coroutine under `ainvoke`. Here the sync function hands
+the coroutine to one background event loop of the process and waits: one implementation, one set of connection pools.
+Context variables travel along, because stream writers, trace parents, the runtime and spending caps live in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langgraph.errors import GraphBubbleUp, InvalidUpdateError
+
+from nodes.errors import SurefootError
+from state import redact
+
+T = TypeVar("T")
+NodeFunction = Callable[[Any, RunnableConfig], Awaitable[Any]]
+
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+class UnexpectedError(SurefootError):
+    """An exception that no part of Surefoot expected, with its text redacted."""
+
+
+def background_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop of the background thread, started at first use; it lives as long as the process."""
+    global _loop  # noqa: PLW0603 - one loop for the process, made at first use
+    with _lock:
+        if _loop is None or _loop.is_closed():
+            _loop = asyncio.new_event_loop()
+            threading.Thread(target=_loop.run_forever, name="surefoot-loop", daemon=True).start()
+        return _loop
+
+
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the background loop and wait for it; an interrupt of the waiting thread cancels it."""
+    loop = background_loop()
+    context = contextvars.copy_context()
+    done: concurrent.futures.Future[T] = concurrent.futures.Future()
+    task: asyncio.Task[T] | None = None
+
+    def start() -> None:
+        nonlocal task
+        task = loop.create_task(coroutine, context=context)
+        task.add_done_callback(finish)
+
+    def finish(ended: asyncio.Task[T]) -> None:
+        if ended.cancelled():
+            done.cancel()
+        elif (error := ended.exception()) is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(ended.result())
+
+    def cancel() -> None:
+        if task is not None:
+            task.cancel()
+
+    loop.call_soon_threadsafe(start)
+    try:
+        return done.result()
+    except BaseException:
+        loop.call_soon_threadsafe(cancel)
+        raise
+
+
+def node(function: NodeFunction, name: str) -> RunnableLambda[Any, Any]:
+    """Make a graph node of a coroutine function `(state, config)` that works under `invoke` and `ainvoke`.
+
+    Unexpected exceptions are redacted first: LangGraph stores the raw text of what a node raises.
+    """
+
+    async def guarded(state: Any, config: RunnableConfig) -> Any:
+        try:
+            return await function(state, config)
+        except (SurefootError, GraphBubbleUp, InvalidUpdateError):
+            raise
+        except Exception as error:
+            raise UnexpectedError(f"{name}: {type(error).__name__}: {redact(str(error))}") from None
+
+    def blocking(state: Any, config: RunnableConfig) -> Any:
+        return run_sync(guarded(state, config))
+
+    return RunnableLambda(blocking, afunc=guarded, name=name)
+
+
+def thread_of(config: RunnableConfig) -> str:
+    """Return the thread id of a run, or an empty string where there is none."""
+    return str(config.get("configurable", {}).get("thread_id", ""))
+
+
+def has_saver(config: RunnableConfig) -> bool:
+    """Tell whether the graph runs with a checkpointer; LangGraph hands it down under a private key."""
+    return bool(config.get("configurable", {}).get("__pregel_checkpointer"))

@@ -1,0 +1,89 @@
+"""What to do about a failure: a pure function, so that every decision can be tested and explained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from nodes.policy import ResolvedPolicy
+from state import Attempt, Failure
+
+
+@dataclass(frozen=True)
+class Again:
+    """Try the same provider again at an absolute time (seconds since the epoch)."""
+
+    at: float
+    provider: str
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """Go to the next provider of the ladder at once."""
+
+    to: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Escalate:
+    """Ask a person."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """Go on without this step, and say so in the result."""
+
+    reason: str
+
+
+Choice: TypeAlias = Again | Fallback | Escalate | GiveUp
+
+
+def decide(
+    policy: ResolvedPolicy,
+    attempts: Sequence[Attempt],
+    failure: Failure,
+    now: float,
+    *,
+    deadline: float | None = None,
+    jitter: float = 0.5,
+) -> Choice:
+    """Choose what follows a failure.
+
+    `attempts` are those of the step's current visit, oldest first, the failed one last; `now` and `deadline` are
+    seconds since the epoch; `jitter` is a random number in [0, 1). A retry is chosen while the failure can pass, the
+    provider has retries left and the wait ends before the deadline; then the next provider of the ladder; then
+    `policy.on_exhausted`.
+    """
+    current = attempts[-1].entry if attempts else ""
+    used = sum(1 for a in attempts if a.entry == current)
+    late = deadline is not None and now >= deadline
+    if failure.retryable and used <= policy.retries and not late:
+        wait_from_backoff = now + policy.backoff(max(used, 1), jitter)
+        wait_from_endpoint = failure.failed_at + (failure.retry_after or 0.0)
+        at = max(wait_from_backoff, wait_from_endpoint)
+        if at - now <= policy.max_wait and (deadline is None or at < deadline):
+            return Again(at=at, provider=current)
+    reason = summarise(failure.step, attempts, late=late)
+    if failure.outcome == "gate_failed":
+        reason = f"{failure.step}: no version passed its gate, last: {failure.error}"
+    if not late:
+        tried = {a.entry for a in attempts}
+        for entry in policy.fallback:
+            if entry not in tried:
+                return Fallback(to=entry, reason=reason)
+    return Escalate(reason) if policy.on_exhausted == "escalate" else GiveUp(reason)
+
+
+def summarise(step: str, attempts: Sequence[Attempt], *, late: bool = False) -> str:
+    """Say in one line why a step failed: how often, how, and the last error."""
+    failed = [a for a in attempts if a.outcome != "ok"]
+    listed = ", ".join(f"{n} x {name}" if n > 1 else name for name, n in Counter(a.outcome for a in failed).items())
+    why = f"{step}: the run's deadline passed" if late else f"{step} failed"
+    last = next((a.error for a in reversed(failed) if a.error), "")
+    return why + (f" ({listed})" if listed else "") + (f", last: {last}" if last else "")

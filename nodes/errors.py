@@ -1,0 +1,135 @@
+"""The one exception tree of Surefoot.
+
+    SurefootError
+    ├── InputError              the input of a run is missing a field or has a wrong value
+    ├── StopRun                 nothing more can succeed until somebody acts: the thread stays resumable
+    │   ├── ConfigurationError  a setting is wrong: key refused, unknown model, no price, no provider
+    │   └── BudgetSpent         the cap of the whole command is spent
+    ├── NeedsCheckpointer       a person must be asked, but there is no saver to wait in
+    ├── RetiredNode             a thread stands at a node that no longer exists
+    └── CallError               one attempt failed; a step records it and the retry node decides
+        ├── Throttled           429 and its kin; carries the wait that the endpoint asked for
+        ├── Transient           5xx, broken connections: the same call may succeed later
+        ├── CallTimeout         no answer within the time limit
+        ├── InvalidOutput       an answer that does not fit the schema
+        ├── Truncated           an answer cut off before its end
+        ├── Refused             the model declined, or a content filter did
+        ├── OverBudget          the worst case of this call does not fit the caps of its step or run
+        ├── BreakerOpen         the circuit breaker of the endpoint refused the call
+        └── Permanent           a request that can never succeed as it is
+
+`CallError.outcome` is the word stored in `Attempt.outcome`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from state import Outcome
+
+
+class SurefootError(Exception):
+    """Base of every error that Surefoot raises on purpose."""
+
+
+class InputError(SurefootError, ValueError):
+    """The input of a run is unusable; the message names the field and what to send."""
+
+
+class StopRun(SurefootError):
+    """Every further attempt would fail the same way: stop, keep the thread as it was, resume after the fix."""
+
+
+class ConfigurationError(StopRun):
+    """A setting is wrong (API key, model name, price, provider); the message says which and what to do."""
+
+
+class BudgetSpent(StopRun):
+    """The cost cap of the command is spent."""
+
+
+class NeedsCheckpointer(SurefootError):
+    """A review has nowhere to wait: the graph runs without a saver."""
+
+
+class RetiredNode(SurefootError):
+    """A thread stands at a node that was removed; the message names the node and the version that removed it."""
+
+
+class CallError(SurefootError):
+    """One attempt of a call failed in a way that is understood.
+
+    `str(error)` is stored in the thread: build it from what is known to be safe (status, error code, field
+    names), never from the prompt, the answer or a header.
+    """
+
+    outcome: ClassVar[Outcome]
+    retryable: ClassVar[bool]
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds that the endpoint asked to wait, or None."""
+
+
+class Throttled(CallError):
+    """The endpoint limits the rate of calls."""
+
+    outcome = "throttled"
+    retryable = True
+
+
+class Transient(CallError):
+    """The endpoint or the connection failed; the same call may succeed later."""
+
+    outcome = "transient"
+    retryable = True
+
+
+class CallTimeout(CallError):
+    """No answer came within the time limit."""
+
+    outcome = "timeout"
+    retryable = True
+
+
+class InvalidOutput(CallError):
+    """The answer does not fit the schema, even after repair."""
+
+    outcome = "invalid_output"
+    retryable = True
+
+
+class Truncated(CallError):
+    """The answer was cut off (`finish_reason` is `length`, or the stream broke)."""
+
+    outcome = "truncated"
+    retryable = True
+
+
+class Refused(CallError):
+    """The model or a content filter declined to answer."""
+
+    outcome = "refused"
+    retryable = False
+
+
+class OverBudget(CallError):
+    """The worst-case cost of the call does not fit what its step or run may still spend."""
+
+    outcome = "over_budget"
+    retryable = False
+
+
+class BreakerOpen(CallError):
+    """The circuit breaker of the endpoint is open."""
+
+    outcome = "breaker_open"
+    retryable = True
+
+
+class Permanent(CallError):
+    """The request can never succeed as it is (400, 403, 413, 422)."""
+
+    outcome = "permanent"
+    retryable = False

@@ -1,0 +1,129 @@
+"""A gate: named checks on an output before it counts.
+
+Nothing passes silently: each check leaves a `Verdict`. A check that hangs or raises is a verdict too, and a failed
+one. A refused output is removed and made again with the violation in the prompt; when that does not help, the gate
+hands the step to the retry node as a `gate_failed` failure, whose ladder decides what comes next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import StateGraph
+
+from nodes import bridge, events
+from nodes.step import Route, StepSpec, route_function
+from state import Failure, RunState, Verdict
+
+DEFAULT_DEADLINE = 2.0
+"""Seconds for one check; the shipped ones take milliseconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One named check of a gate."""
+
+    name: str
+    run: Callable[[str, str], str | None]
+    """`(output, source)` to None when it is fine, else one sentence that says what is wrong."""
+    action: Literal["regenerate", "fallback", "escalate", "record"] = "regenerate"
+    """What a violation leads to; `record` notes it, marks the result degraded and lets it pass."""
+    deadline: float = DEFAULT_DEADLINE
+    """Seconds."""
+
+
+def add_gate(
+    builder: StateGraph[Any, Any, Any, Any],
+    step: StepSpec,
+    *,
+    field: str,
+    source: Callable[[Any], str],
+    checks: Sequence[Check],
+    then: Route,
+    regenerations: int = 2,
+    name: str = "gate",
+    review: str | None = None,
+    retry: str = "retry",
+) -> None:
+    """Add a gate on the output `field` of `step`.
+
+    `source` gives the text that the output may draw on. After `regenerations` refused versions the step fails for
+    good on this provider. `review` is the review node, needed by checks whose action is `escalate`.
+    """
+    if not review and any(check.action == "escalate" for check in checks):
+        raise ValueError(f"gate {name!r}: a check escalates, so name the review node")
+    choose, targets = route_function(then)
+    step_name = step.task.name
+
+    async def gate(state: RunState, config: RunnableConfig) -> dict[str, Any]:
+        visit = state.visits.get(step_name, 0)
+        verdicts = await judge(name, getattr(state, field), source(state), checks, visit)
+        events.emit(events.GateJudged(bridge.thread_of(config), tuple(verdicts)))
+        last = len(_refused_versions(state, name)) >= regenerations
+        return _consequence(verdicts, step_name, field, visit, last=last)
+
+    # `Any`, because LangGraph reads the annotation: it would hand over a RunState without the pipeline's fields.
+    def after(state: Any) -> str:
+        if step_name in state.failures:
+            return retry
+        if review and name in state.escalations:
+            return review
+        return step_name if getattr(state, field) is None else choose(state)
+
+    builder.add_node(name, bridge.node(gate, name))
+    extra = [review] if review else []
+    builder.add_conditional_edges(name, after, list(dict.fromkeys([*targets, step_name, retry, *extra])))
+
+
+async def judge(gate: str, output: Any, source: str, checks: Sequence[Check], visit: int) -> list[Verdict]:
+    """Run all checks, each in a thread under its own deadline, and return a verdict for each."""
+
+    async def one(check: Check) -> Verdict:
+        try:
+            async with asyncio.timeout(check.deadline):
+                detail = await asyncio.to_thread(check.run, str(output or ""), source)
+        except TimeoutError:
+            detail = f"the check gave no verdict within {check.deadline:g} s"
+        except Exception as error:
+            detail = f"the check failed with {type(error).__name__}"
+        return Verdict(
+            gate=gate,
+            check=check.name,
+            visit=visit,
+            passed=detail is None,
+            action="pass" if detail is None else check.action,
+            detail=detail or "",
+            at=time.time(),
+        )
+
+    return list(await asyncio.gather(*(one(check) for check in checks)))
+
+
+def _refused_versions(state: RunState, gate: str) -> set[int]:
+    """Return the visits whose output this gate refused since a person last decided: a new turn starts afresh."""
+    since = state.review[-1].decided_at if state.review else 0.0
+    return {v.visit for v in state.verdicts if v.gate == gate and not v.passed and v.at >= since}
+
+
+def _consequence(verdicts: list[Verdict], step: str, field: str, visit: int, *, last: bool) -> dict[str, Any]:
+    """Return the update that follows from the verdicts; the most serious action wins."""
+    update: dict[str, Any] = {"verdicts": verdicts}
+    violations = [v for v in verdicts if not v.passed]
+    if not violations:
+        return update | {"feedback": {step: None}}
+    said = "; ".join(f"{v.check}: {v.detail}" for v in violations)
+    actions = {v.action for v in violations}
+    if actions == {"record"}:
+        return update | {"degraded": True, "reasons": [f"passed with a remark: {said}"]}
+    update |= {field: None, "provenance": {field: None}}
+    if "escalate" in actions:
+        return update | {"escalations": {verdicts[0].gate: said}, "degraded": True, "reasons": [said]}
+    if last or "fallback" in actions:
+        failure = Failure(step=step, outcome="gate_failed", error=said, failed_at=time.time(), visit=visit)
+        return update | {"failures": {step: failure}}
+    return update | {"visits": {step: visit + 1}, "feedback": {step: said}}

@@ -1,0 +1,121 @@
+"""The retry node: the one owner of retries in a graph. It replaces LangGraph's default retry logic.
+
+It takes two supersteps. The first decides (see `nodes.decide`) and writes the choice with the absolute time of the
+next attempt; the second waits until then and sends the step back. So a process that is killed while it waits finds
+the same choice, the same time and the same attempt count when it resumes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import StateGraph
+from langgraph.types import Command, interrupt
+
+from nodes import bridge, events
+from nodes.decide import Again, Escalate, Fallback, GiveUp, decide
+from nodes.step import StepSpec, deadline_of, run_context
+from state import Decision, Failure, RunContext, RunState
+
+WAIT_KIND = "surefoot.wait"
+"""Marks the interrupt of a thread that waits for a time, not for a person."""
+
+
+def add_retry(
+    builder: StateGraph[Any, Any, Any, Any],
+    steps: Sequence[StepSpec],
+    *,
+    escalate_to: str | None = None,
+    name: str = "retry",
+) -> None:
+    """Add the retry node for these steps. `escalate_to` is the review node, for policies that escalate."""
+    specs = {spec.task.name: spec for spec in steps}
+    targets = dict.fromkeys([name, *specs, *(spec.on_give_up for spec in steps)])
+    if escalate_to is not None:
+        targets[escalate_to] = None
+
+    async def retry(state: RunState, config: RunnableConfig) -> Command[str]:
+        undecided = [failure for failure in state.failures.values() if failure.decision is None]
+        if undecided:
+            return _decide_all(specs, state, undecided, escalate_to or "", name, bridge.thread_of(config))
+        return await _wait_and_release(state, run_context(), name, config)
+
+    builder.add_node(name, bridge.node(retry, name), destinations=tuple(targets))
+
+
+def _decide_all(
+    specs: dict[str, StepSpec],
+    state: RunState,
+    failures: Sequence[Failure],
+    escalate_to: str,
+    name: str,
+    thread: str,
+) -> Command[str]:
+    """First superstep: choose for every failure, persist the choices, go where they lead."""
+    update: dict[str, Any] = {"failures": {}, "reasons": [], "escalations": {}, "feedback": {}}
+    goto: dict[str, None] = {}
+    for failure in failures:
+        spec = specs[failure.step]
+        choice = decide(
+            spec.policy.resolve(state),
+            state.attempts_of(failure.step, failure.visit),
+            failure,
+            time.time(),
+            deadline=deadline_of(state, run_context()),
+            jitter=random.random(),  # noqa: S311 - spreads retries over time, guards nothing
+        )
+        match choice:
+            case Again(at, provider):
+                decision = Decision(action="again", at=at, provider=provider, reason=failure.error)
+                goto[name] = None
+            case Fallback(to, reason):
+                decision = Decision(action="fallback", at=time.time(), provider=to, reason=reason)
+                goto[name] = None
+            case Escalate(reason):
+                decision = Decision(action="escalate", reason=reason)
+                update["escalations"][failure.step] = reason
+                goto[escalate_to or spec.on_give_up] = None
+            case GiveUp(reason):
+                decision = Decision(action="give_up", reason=reason)
+                goto[spec.on_give_up] = None
+        update["failures"][failure.step] = _settled(failure, decision)
+        if decision.action in ("escalate", "give_up"):
+            update["reasons"].append(decision.reason)
+            update["feedback"][failure.step] = None
+            update["degraded"] = True
+        events.emit(events.RetryDecided(thread, failure.step, decision))
+    return Command(update=update, goto=list(goto))
+
+
+def _settled(failure: Failure, decision: Decision) -> Failure | None:
+    """Keep a failure that will be tried again, drop one that is over."""
+    if decision.action in ("escalate", "give_up"):
+        return None
+    return failure.model_copy(update={"decision": decision})
+
+
+async def _wait_and_release(state: RunState, context: RunContext, name: str, config: RunnableConfig) -> Command[str]:
+    """Second superstep: wait until the first of the failures is due, and send its step back."""
+    waiting = [f for f in state.failures.values() if f.decision is not None and not f.released]
+    if not waiting:
+        raise RuntimeError("the retry node was entered without a failure: route to it only while `failures` has one")
+    first = min(_due(failure) for failure in waiting)
+    longest = context.max_inline_wait_s
+    if longest is not None and first - time.time() > longest and bridge.has_saver(config):
+        interrupt({"kind": WAIT_KIND, "until": first, "steps": [failure.step for failure in waiting]})
+    await asyncio.sleep(max(0.0, first - time.time()))
+    due = [failure for failure in waiting if _due(failure) <= first]
+    released = {failure.step: failure.model_copy(update={"released": True}) for failure in due}
+    goto = [failure.step for failure in due]
+    if len(due) < len(waiting):
+        goto.append(name)
+    return Command(update={"failures": released}, goto=goto)
+
+
+def _due(failure: Failure) -> float:
+    return failure.decision.at if failure.decision is not None else 0.0

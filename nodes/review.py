@@ -1,0 +1,143 @@
+"""Asking a person. A review node only interrupts: no model is called here, so running it again costs nothing.
+
+The thread waits in the saver for as long as it takes. An answer that does not fit is not lost in an error: the same
+question is asked again and says what was wrong with the answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import StateGraph
+from langgraph.types import interrupt
+from pydantic import BaseModel, ValidationError
+
+from nodes import bridge, events
+from nodes.errors import InputError, NeedsCheckpointer
+from nodes.step import Route, route_function, run_context
+from nodes.task import Task, stale_fields
+from state import DecisionRecord, Provenance, ReviewDecision, ReviewRequest, RunState, describe
+
+S = TypeVar("S", bound=RunState)
+
+
+def add_review(
+    builder: StateGraph[Any, Any, Any, Any],
+    *,
+    ask: Callable[[S], ReviewRequest],
+    answer: Callable[[S, ReviewDecision], Mapping[str, Any]],
+    tasks: Mapping[str, Task[Any, Any]],
+    then: Route,
+    name: str = "human_review",
+) -> None:
+    """Add a node that asks a person.
+
+    `ask` builds the question; its `action_request.args` are the fields that may be edited. `answer` turns a response
+    into fields of the state and may add to what an edit sets. Fields derived from edited ones, by the inputs and
+    outputs of `tasks`, are reset and computed again.
+    """
+    choose, targets = route_function(then)
+    schema = builder.state_schema
+
+    def review(state: S, config: RunnableConfig) -> dict[str, Any]:
+        request = ask(state)
+        decision = _default_without_saver(request, config) or _ask_until_valid(request, schema)
+        extra = dict(answer(state, decision))
+        return _decided(state, request, decision, decision.edits | extra, tasks)
+
+    builder.add_node(name, review)
+    builder.add_conditional_edges(name, choose, list(targets))
+
+
+def validate_answer(request: ReviewRequest, schema: type[BaseModel], raw: Any) -> ReviewDecision:
+    """Check an answer against its question; raises `InputError` that says what does not fit.
+
+    Call it before an answer is submitted, so that a wrong one never reaches the thread.
+    """
+    try:
+        decision = ReviewDecision.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"the answer does not fit: {describe(error)}") from None
+    allowed = {
+        "accept": request.config.allow_accept,
+        "edit": request.config.allow_edit,
+        "response": request.config.allow_respond,
+        "reject": request.config.allow_ignore,
+    }
+    if not allowed[decision.type]:
+        possible = ", ".join(name for name, ok in allowed.items() if ok)
+        raise InputError(f"this review cannot be answered with {decision.type!r}; possible: {possible}")
+    for field, value in decision.edits.items():
+        _validate_edit(request, schema, field, value)
+    return decision
+
+
+def _validate_edit(request: ReviewRequest, schema: type[BaseModel], field: str, value: Any) -> None:
+    editable = request.action_request.args
+    if field not in editable:
+        raise InputError(f"field {field!r} cannot be edited here; editable: {', '.join(editable)}")
+    if value is None:
+        raise InputError(f"field {field!r}: null is no value to edit to")
+    try:
+        schema.__pydantic_validator__.validate_assignment(schema.model_construct(), field, value)
+    except ValidationError as error:
+        raise InputError(f"the edit does not fit: {describe(error)}") from None
+
+
+def _ask_until_valid(request: ReviewRequest, schema: type[BaseModel]) -> ReviewDecision:
+    """Interrupt until an answer fits. Earlier answers are replayed by LangGraph in order, so the loop is stable."""
+    events.emit(events.ReviewAsked("", tuple(request.reasons)))
+    while True:
+        raw = interrupt(request.model_dump(mode="json"), response_schema=ReviewDecision.model_json_schema())
+        try:
+            return validate_answer(request, schema, raw)
+        except InputError as error:
+            text = f"**The last answer was not usable: {error}**\n\n{request.description}"
+            request = request.model_copy(update={"description": text})
+
+
+def _default_without_saver(request: ReviewRequest, config: RunnableConfig) -> ReviewDecision | None:
+    """Without a saver nobody can be waited for: take the default action or fail, as the context says."""
+    if bridge.has_saver(config):
+        return None
+    if run_context().without_saver == "fail":
+        raise NeedsCheckpointer(
+            f"a person must decide ({'; '.join(request.reasons.values())}), but the graph runs without a checkpointer: "
+            "compile it with one, or run it with surefoot.run"
+        )
+    kind = "reject" if request.default_action == "reject" else "accept"
+    return ReviewDecision(type=kind, by="default", comment="no checkpointer to wait in")
+
+
+def _decided(
+    state: RunState,
+    request: ReviewRequest,
+    decision: ReviewDecision,
+    fields: dict[str, Any],
+    tasks: Mapping[str, Task[Any, Any]],
+) -> dict[str, Any]:
+    """Return the update of a decision: the fields, their provenance, and what they made stale."""
+    now = time.time()
+    changed = {field for field, value in decision.edits.items() if value != getattr(state, field)}
+    stale = stale_fields(changed, tasks) - set(fields)
+    redo = {name for name, task in tasks.items() if stale & set(task.outputs)}
+    source = Provenance(step="human_review", provider="default" if decision.by == "default" else "person")
+    schema = type(state).model_fields
+    update: dict[str, Any] = {
+        **{field: schema[field].get_default(call_default_factory=True) for field in stale},
+        **fields,
+        "provenance": {**dict.fromkeys(stale), **dict.fromkeys(fields, source)},
+        "visits": {name: state.visits.get(name, 0) + 1 for name in redo},
+        "escalations": dict.fromkeys(state.escalations),
+        "review": [
+            DecisionRecord(
+                id=f"{now:.6f}", decision=decision, reasons=request.reasons, stale=sorted(stale), decided_at=now
+            )
+        ],
+    }
+    if decision.by == "default":
+        update |= {"degraded": True, "reasons": [f"nobody was asked: {'; '.join(request.reasons.values())}"]}
+    return update

@@ -1,0 +1,105 @@
+"""Tasks: WHAT is done. A task names its inputs, its outputs and who can do it; it knows no graph and no retries."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from nodes.call import Call
+from nodes.errors import ConfigurationError, InputError, InvalidOutput
+from state import describe
+
+In = TypeVar("In", bound=BaseModel)
+Out = TypeVar("Out", bound=BaseModel)
+
+Provider: TypeAlias = Callable[[In, Call], Out | Awaitable[Out]]
+"""Does a task once. A plain function is run in a thread; a coroutine function runs on the loop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Generic[In, Out]):
+    """One piece of AI work, with its providers.
+
+    The fields of `input` are read from the state under the same names, those of `output` are written to it. A field of
+    the output that the state does not have is an error when the graph is built.
+    """
+
+    name: str
+    input: type[In]
+    output: type[Out]
+    providers: Mapping[str, Provider[In, Out]]
+    finish: Callable[[In, Out], Out] | None = None
+    """Applied to the output of every provider: business rules that hold whoever did the work."""
+    version: str = "1"
+    """Changes with the prompt, so that results of different prompts can be told apart."""
+    hidden: frozenset[str] = field(default_factory=frozenset)
+    """Outputs that people are not offered to edit (a confidence, a source)."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the fields that the task reads."""
+        return tuple(self.input.model_fields)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the fields that the task writes."""
+        return tuple(self.output.model_fields)
+
+    def read(self, state: BaseModel) -> In:
+        """Take the inputs out of a state; raises `InputError` naming what is missing."""
+        values = {name: getattr(state, name) for name in self.inputs if hasattr(state, name)}
+        try:
+            return self.input.model_validate(values)
+        except ValidationError as error:
+            raise InputError(f"task {self.name!r} cannot start: {describe(error)}") from None
+
+    def provider(self, name: str) -> Provider[In, Out]:
+        """Return a provider by name; raises `ConfigurationError` naming those that exist."""
+        if name not in self.providers:
+            known = ", ".join(sorted(self.providers))
+            raise ConfigurationError(f"task {self.name!r} has no provider {name!r}; it has: {known}")
+        return self.providers[name]
+
+    async def run(self, provider: str, inputs: In, call: Call) -> Out:
+        """Do the task once and validate what comes back; raises `InvalidOutput` for a wrong type."""
+        function = self.provider(provider)
+        if inspect.iscoroutinefunction(function):
+            raw = await function(inputs, call)
+        else:
+            raw = await asyncio.to_thread(function, inputs, call)
+            if inspect.isawaitable(raw):
+                raw = await raw
+        if not isinstance(raw, self.output):
+            try:
+                raw = self.output.model_validate(raw)
+            except ValidationError as error:
+                raise InvalidOutput(f"{provider}: {describe(error)}") from None
+        return self.finish(inputs, raw) if self.finish else raw
+
+    def input_hash(self, inputs: In) -> str:
+        """Hash the inputs and the prompt version, to tell later whether an output is stale."""
+        return hash_of([self.name, self.version, inputs.model_dump(mode="json")])
+
+
+def hash_of(value: Any) -> str:
+    """Return a short stable hash of JSON-able data."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def stale_fields(changed: set[str], tasks: Mapping[str, Task[Any, Any]]) -> set[str]:
+    """Return the fields that were derived, directly or not, from the changed ones."""
+    stale: set[str] = set()
+    frontier = set(changed)
+    while frontier:
+        derived = {out for task in tasks.values() if frontier & set(task.inputs) for out in task.outputs}
+        frontier = derived - stale - changed
+        stale |= frontier
+    return stale
