@@ -1,0 +1,34 @@
+"""Surefoot: LangGraph pipelines that survive contact with the real world.
+
+    import surefoot
+
+    result = surefoot.run("support", {"text": "I was charged twice for March."}, id="48291")
+    surefoot.resume("support:48291", "accept")
+    print(surefoot.explain("support:48291"))
+
+Names are imported at first use, so that `import surefoot` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from surefoot.api import Pending, aexplain, apending, aresume, arun, explain, pending, resume, run
+    from surefoot.drive import Result
+
+__all__ = ["Pending", "Result", "aexplain", "apending", "aresume", "arun", "explain", "pending", "resume", "run"]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'surefoot' has no attribute {name!r}")
+    from surefoot import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,216 @@
+"""The Python front door: run one item, answer a review, list what is pending, explain a thread.
+
+Every function has an async twin. Each call opens the store that the settings (or `url`) name and closes it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langgraph.types import Command
+from pydantic import ValidationError
+
+from nodes.bridge import run_sync
+from nodes.errors import InputError, SurefootError
+from nodes.review import validate_answer
+from nodes.task import hash_of
+from state import ReviewDecision, ReviewRequest, RunContext, describe
+from surefoot.drive import Result, drive, next_start, result_of, updated, waiting
+from surefoot.errors import ThreadBusy, UsageError
+from surefoot.inputs import Item
+from surefoot.pipelines import pipeline as find_pipeline
+from surefoot.runner import Runner
+from surefoot.settings import settings
+from surefoot.store import Store, open_store
+from surefoot.threads import RawThread, ThreadRecord
+
+if TYPE_CHECKING:
+    from surefoot.story import Story
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A review that waits for an answer."""
+
+    record: ThreadRecord
+    interrupt_id: str
+    request: ReviewRequest
+
+
+class RunFailed(SurefootError):
+    """A run did not reach its end; the message says why and the thread can be resumed or run again."""
+
+
+async def arun(
+    pipeline: str,
+    input: Mapping[str, Any],
+    *,
+    id: str | None = None,
+    namespace: str = "",
+    context: RunContext | None = None,
+    rerun: bool = False,
+    max_cost_usd: float | None = None,
+    url: str | None = None,
+) -> Result:
+    """Run one item and return where it stands: done, waiting for a person, or failed.
+
+    The same `id` with the same input resumes or returns what is there. Without an id the input's hash is the id.
+    `max_cost_usd` caps the call (default: the settings'). Raises `UsageError` for an id that was run with another
+    input, `InputError` for an unusable input, `ConfigurationError` or `BudgetSpent` when nothing can succeed.
+    """
+    found = find_pipeline(pipeline)
+    values = dict(input)
+    try:
+        checked = found.input.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{pipeline}: {describe(error)}") from None
+    for name in found.required:
+        if getattr(checked, name, None) is None:
+            raise InputError(f'{pipeline}: field "{name}" is missing')
+    cap = settings().max_cost_usd if max_cost_usd is None else max_cost_usd
+    results: list[Result] = []
+    async with open_store(url) as store:
+        runner = Runner(
+            found, store, parallel=1, namespace=namespace, context=context, rerun=rerun,
+            max_cost_microusd=round(cap * 1_000_000),
+        )  # fmt: skip
+        summary = await runner.run([Item(id or hash_of(values), values)], on_result=results.append)
+    if summary.refused:
+        raise UsageError(summary.refused[0].reason)
+    if summary.stopped:
+        raise runner.stop_error or RunFailed(summary.stopped)
+    return results[0]
+
+
+async def aresume(
+    thread: str, answer: Any = None, *, interrupt_id: str | None = None, url: str | None = None
+) -> Result:
+    """Go on with a thread: answer its review, or resume it where it was cut off.
+
+    `thread` is a UUID or a readable key (`support:48291`); `answer` is a `ReviewDecision`, a dict of its form, or one
+    of the strings `accept` and `reject`. It is validated before it is submitted: an `InputError` leaves the thread as
+    it was. Raises `UsageError` for an unknown thread, for an answer to a thread that does not wait for one, and for a
+    finished thread; `ThreadBusy` while another process works on it.
+    """
+    async with open_store(url) as store:
+        record = await store.find(thread)
+        return await resume_in(store, record, answer, interrupt_id=interrupt_id)
+
+
+async def resume_in(
+    store: Store, record: ThreadRecord, answer: Any = None, *, interrupt_id: str | None = None
+) -> Result:
+    """Resume a thread of an open store; see `aresume`."""
+    pipeline = find_pipeline(record.pipeline)
+    async with store.leases.renewing():
+        if not await store.acquire(record.thread_id):
+            raise ThreadBusy(f"another process is working on thread {record.key}; try again when it is done")
+        try:
+            start, raw = await next_start(pipeline, store, record, None)
+            if answer is not None:
+                pending_id, request = question_of(record, raw, interrupt_id)
+                decision = validate_answer(request, pipeline.state, _as_answer(answer))
+                start = Command(resume={pending_id: decision.model_dump(mode="json")})
+            elif not raw.exists:
+                raise UsageError(f"thread {record.key} holds no checkpoint yet: run its input again")
+            elif not raw.next:
+                raise UsageError(f"thread {record.key} is finished; to run the item again use --rerun")
+            elif waiting(raw)[0] == "person":
+                raise UsageError(
+                    f"thread {record.key} waits for a person: answer it with `surefoot review {record.key}`"
+                )
+            return await _go_on(pipeline, store, record, start)
+        finally:
+            await store.release(record.thread_id)
+
+
+async def _go_on(pipeline: Any, store: Store, record: ThreadRecord, start: Any) -> Result:
+    """Drive a resumed thread through waits until it ends or asks a person."""
+    await store.save(record.model_copy(update={"status": "running", "updated_at": time.time(), "error": ""}))
+    try:
+        raw = await drive(pipeline, store, record, start, record.context)
+        result = result_of(pipeline, record, raw)
+        while result.waits_for == "time" and result.until is not None:
+            await asyncio.sleep(max(0.0, result.until - time.time()))
+            start, _ = await next_start(pipeline, store, record, None)
+            raw = await drive(pipeline, store, record, start, record.context)
+            result = result_of(pipeline, record, raw)
+    except BaseException as error:
+        told = str(error) if isinstance(error, SurefootError) else type(error).__name__
+        stopped = {"status": "stalled", "error": told, "updated_at": time.time()}
+        await store.save(record.model_copy(update=stopped))
+        raise
+    await store.save(updated(record, result, raw))
+    return result
+
+
+def _as_answer(answer: Any) -> Any:
+    if isinstance(answer, str):
+        return {"type": answer}
+    return answer.model_dump() if isinstance(answer, ReviewDecision) else answer
+
+
+def question_of(record: ThreadRecord, raw: RawThread, interrupt_id: str | None = None) -> tuple[str, ReviewRequest]:
+    """Return the pending question of a thread, by id where there are several; raises `UsageError` when there is none."""
+    questions = {
+        item["id"]: item["value"]
+        for item in raw.interrupts
+        if isinstance(item["value"], Mapping) and "action_request" in item["value"]
+    }
+    if not questions:
+        raise UsageError(
+            f"thread {record.key} waits for no person (it is {record.status}); `surefoot inbox` lists those"
+        )
+    if interrupt_id is None and len(questions) > 1:
+        raise UsageError(f"thread {record.key} asks several questions, name one with --id: {', '.join(questions)}")
+    chosen = interrupt_id or next(iter(questions))
+    if chosen not in questions:
+        raise UsageError(f"thread {record.key} asks no question {chosen!r}; pending: {', '.join(questions)}")
+    return chosen, ReviewRequest.model_validate(questions[chosen])
+
+
+async def apending(*, url: str | None = None) -> list[Pending]:
+    """Return all reviews that wait for an answer: urgent ones first, then by due time."""
+    async with open_store(url) as store:
+        found: list[Pending] = []
+        for record in await store.records(status="waiting"):
+            if record.waits_for != "person":
+                continue
+            raw = await store.channels(record.thread_id)
+            for item in raw.interrupts:
+                chosen, request = question_of(record, raw, item["id"])
+                found.append(Pending(record, chosen, request))
+    return sorted(found, key=lambda p: (p.request.tier != "urgent", p.request.due_at or float("inf")))
+
+
+async def aexplain(thread: str, *, url: str | None = None) -> Story:
+    """Tell a thread's story: every attempt, wait, verdict, decision and cost. Works on broken threads too."""
+    from surefoot.story import tell
+
+    async with open_store(url) as store:
+        record = await store.find(thread)
+        return tell(record, await store.channels(record.thread_id))
+
+
+def run(pipeline: str, input: Mapping[str, Any], **options: Any) -> Result:
+    """Run one item; see `arun`."""
+    return run_sync(arun(pipeline, input, **options))
+
+
+def resume(thread: str, answer: Any = None, **options: Any) -> Result:
+    """Go on with a thread; see `aresume`."""
+    return run_sync(aresume(thread, answer, **options))
+
+
+def pending(*, url: str | None = None) -> list[Pending]:
+    """Return all reviews that wait for an answer; see `apending`."""
+    return run_sync(apending(url=url))
+
+
+def explain(thread: str, *, url: str | None = None) -> Story:
+    """Tell a thread's story; see `aexplain`."""
+    return run_sync(aexplain(thread, url=url))

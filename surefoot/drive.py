@@ -1,0 +1,199 @@
+"""Driving one thread: start it or go on with it, watch its stream, and say where it stands when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command
+
+from nodes.retry import WAIT_KIND
+from state import RunContext
+from surefoot.errors import ThreadBusy, UsageError
+from surefoot.pipelines import Pipeline
+from surefoot.store import Store
+from surefoot.threads import RawThread, ThreadRecord
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a thread stands after it ran."""
+
+    id: str
+    thread_id: str
+    key: str
+    pipeline: str
+    status: Literal["done", "waiting", "failed", "stalled", "running"]
+    row: dict[str, Any]
+    """What `--out` holds: id, thread_id, status, degraded, reasons, cost_microusd and the pipeline's own fields."""
+    error: str = ""
+    line: int = 0
+    fresh: bool = True
+    """False when nothing had to be run."""
+    values: dict[str, Any] = field(default_factory=dict)
+    """All fields of the state, as JSON-able data."""
+    waits_for: Literal["", "person", "time"] = ""
+    until: float | None = None
+    """When the wait ends or the answer is due, in seconds since the epoch."""
+
+
+class Drained(Exception):
+    """The run was asked to stop; the thread stands at a checkpoint and can go on."""
+
+
+def config_of(pipeline: Pipeline, record: ThreadRecord) -> RunnableConfig:
+    """Return the configuration of a thread's run; the metadata reaches traces and checkpoints, so it names ids only."""
+    return {
+        "configurable": {"thread_id": record.thread_id},
+        "metadata": {"surefoot_key": record.key},
+        "run_name": pipeline.name,
+    }
+
+
+async def drive(
+    pipeline: Pipeline,
+    store: Store,
+    record: ThreadRecord,
+    start: Any,
+    context: RunContext,
+    draining: Callable[[], bool] = lambda: False,
+) -> RawThread:
+    """Run a thread until it ends or waits, and return its raw state.
+
+    `start` is the input, None to go on, or a `Command`. Durability is `sync`: each superstep is in Redis before the
+    next begins. Raises what the graph raises, `Drained` between two supersteps once `draining()` is true, and
+    `ThreadBusy` when the lease was lost.
+    """
+    graph = pipeline.graph.copy(update={"checkpointer": store.saver})
+    values: dict[str, Any] = {}
+    interrupts: list[dict[str, Any]] = []
+    stream = graph.astream(
+        start, config_of(pipeline, record), context=context, durability="sync", stream_mode=["updates", "values"]
+    )
+    try:
+        async for mode, chunk in stream:
+            if mode == "values":
+                values = dict(chunk)
+            elif "__interrupt__" in chunk:
+                interrupts += [{"id": item.id, "value": item.value} for item in chunk["__interrupt__"]]
+            if record.thread_id in store.leases.lost:
+                raise ThreadBusy(f"thread {record.key} was taken over by another process while this one was frozen")
+            if mode == "values" and draining():
+                raise Drained
+    finally:
+        await stream.aclose()  # type: ignore[attr-defined] # LangGraph returns an async generator
+    values.pop("__interrupt__", None)
+    return RawThread(values=values, interrupts=interrupts, checkpoints=1)
+
+
+def result_of(pipeline: Pipeline, record: ThreadRecord, raw: RawThread, *, line: int = 0, fresh: bool = True) -> Result:
+    """Say where a thread stands that ran without an exception, or that had finished before."""
+    waits_for, until = waiting(raw)
+    outcome = raw.values.get("outcome")
+    status: Literal["done", "waiting", "failed", "stalled"]
+    error = ""
+    if waits_for:
+        status = "waiting"
+    elif outcome is None:
+        status, error = ("stalled", "") if raw.next else ("failed", "the graph ended without an outcome")
+    else:
+        status = "failed" if str(outcome).startswith("failed") else "done"
+    return make_result(pipeline, record, raw.values, status, error=error, line=line, fresh=fresh,
+                       waits_for=waits_for, until=until)  # fmt: skip
+
+
+def make_result(
+    pipeline: Pipeline,
+    record: ThreadRecord,
+    values: Mapping[str, Any],
+    status: Literal["done", "waiting", "failed", "stalled", "running"],
+    **more: Any,
+) -> Result:
+    """Build a result and its row."""
+    row = {
+        "id": record.item_id,
+        "thread_id": record.thread_id,
+        "status": status,
+        "degraded": bool(values.get("degraded", False)),
+        "reasons": list(values.get("reasons") or []),
+        "cost_microusd": cost_of(values),
+        **pipeline.row(values),
+    }
+    return Result(
+        id=record.item_id,
+        thread_id=record.thread_id,
+        key=record.key,
+        pipeline=pipeline.name,
+        status=status,
+        row=row,
+        values=dict(values),
+        **more,
+    )
+
+
+def cost_of(values: Mapping[str, Any]) -> int:
+    """Return the micro-dollars that a thread has spent, from raw values."""
+    spend = values.get("spend")
+    parts = spend.values() if isinstance(spend, Mapping) else []
+    return sum(int(part.get("cost_microusd", 0)) for part in parts if isinstance(part, Mapping))
+
+
+def waiting(raw: RawThread) -> tuple[Literal["", "person", "time"], float | None]:
+    """Tell what a thread waits for: nothing, a person (and when the answer is due), or a time."""
+    for item in raw.interrupts:
+        value = item["value"] if isinstance(item["value"], Mapping) else {}
+        if value.get("kind") == WAIT_KIND:
+            return "time", float(value["until"])
+        return "person", value.get("due_at")
+    return "", None
+
+
+def updated(record: ThreadRecord, result: Result, raw: RawThread | None = None) -> ThreadRecord:
+    """Return the record after a result."""
+    request = raw.interrupts[0]["value"] if raw is not None and raw.interrupts else {}
+    asked = request if result.waits_for == "person" and isinstance(request, Mapping) else {}
+    return record.model_copy(
+        update={
+            "status": result.status,
+            "updated_at": time.time(),
+            "cost_microusd": result.row["cost_microusd"],
+            "degraded": result.row["degraded"],
+            "error": result.error,
+            "waits_for": result.waits_for,
+            "until": result.until,
+            "tier": asked.get("tier", ""),
+            "reasons": list(asked.get("reasons", {}).values()) if asked else [],
+            "default_action": asked.get("default_action", ""),
+        }
+    )
+
+
+async def next_start(pipeline: Pipeline, store: Store, record: ThreadRecord, given: Any) -> tuple[Any, RawThread]:
+    """Return what to invoke a thread with: its input when nothing was stored yet, None to go on.
+
+    Raises `UsageError` when the thread was begun with another version of the graph: a node that is gone would end
+    the run as if it had succeeded.
+    """
+    raw = await store.channels(record.thread_id)
+    if not raw.exists:
+        return given, raw
+    if raw.graph_version and raw.graph_version != pipeline.version:
+        raise UsageError(
+            f"thread {record.key} was begun with version {raw.graph_version} of {pipeline.name}, this is version "
+            f"{pipeline.version}: finish it with that version, or run the item again with --rerun"
+        )
+    wait = next((i for i in raw.interrupts if waiting(RawThread(interrupts=[i]))[0] == "time"), None)
+    return (Command(resume={wait["id"]: True}) if wait else None), raw
+
+
+async def sleep_until(when: float, draining: asyncio.Event) -> bool:
+    """Sleep until a time (seconds since the epoch); False when draining began first."""
+    try:
+        await asyncio.wait_for(draining.wait(), max(0.0, when - time.time()))
+    except TimeoutError:
+        return True
+    return False

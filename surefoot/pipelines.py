@@ -1,0 +1,103 @@
+"""The pipelines that the front door knows, by name."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import BaseModel
+
+from nodes.graph import CheckedGraph
+from nodes.step import ladder_start
+from nodes.task import Task
+from state import RunContext, RunState, SupportInput, SupportState
+from surefoot.errors import UsageError
+
+if TYPE_CHECKING:
+    from surefoot.inputs import Item
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One pipeline: its graph, what an item must have, and what a row of the output holds."""
+
+    name: str
+    module: str
+    state: type[RunState]
+    input: type[BaseModel]
+    required: tuple[str, ...]
+    row_fields: tuple[str, ...]
+    estimate_item: Callable[[Mapping[str, Any], Mapping[str, str]], int]
+    """Micro-dollars that one item will probably cost, given the provider of each task."""
+
+    @property
+    def graph(self) -> CheckedGraph:
+        """The compiled graph, imported at first use."""
+        return cast(CheckedGraph, importlib.import_module(f"graphs.{self.module}").graph)
+
+    @property
+    def version(self) -> str:
+        """Version of the graph, as it stands in every checkpoint's metadata."""
+        return str(importlib.import_module(f"graphs.{self.module}").VERSION)
+
+    @property
+    def tasks(self) -> Mapping[str, Task[Any, Any]]:
+        """The tasks by name."""
+        return cast(Mapping[str, Task[Any, Any]], importlib.import_module(f"tasks.{self.module}").TASKS)
+
+    def providers(self, context: RunContext) -> dict[str, str]:
+        """Return the ladder entry that each task starts with."""
+        return {name: ladder_start(task, context) for name, task in self.tasks.items()}
+
+    def estimate_microusd(self, items: Sequence[Item], context: RunContext) -> int:
+        """Estimate the micro-dollars of the items; raises `ConfigurationError` for a model without a price."""
+        providers = self.providers(context)
+        return sum(self.estimate_item(item.input, providers) for item in items)
+
+    def row(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the pipeline's own fields of an output row."""
+        return {name: values.get(name) for name in self.row_fields}
+
+
+def _estimate_support(item: Mapping[str, Any], providers: Mapping[str, str]) -> int:
+    from nodes.call import call_settings, estimate_microusd
+    from tasks.support import CLASSIFY_PROMPT, DRAFT_PROMPT, URGENCY_PROMPT, shorten
+
+    text = len(shorten(str(item.get("text", "")))) + len(str(item.get("subject", "")))
+    total = 0
+    for task, prompt, answer_tokens in (
+        ("classify", CLASSIFY_PROMPT, 15),
+        ("urgency", URGENCY_PROMPT, 15),
+        ("draft", DRAFT_PROMPT, 110),
+    ):
+        provider, _, model = providers[task].partition(":")
+        if provider == "openai":
+            total += estimate_microusd(model or call_settings().model, len(prompt) + text, answer_tokens)
+    return total
+
+
+_PIPELINES = {
+    "support": Pipeline(
+        name="support",
+        module="support",
+        state=SupportState,
+        input=SupportInput,
+        required=("text",),
+        row_fields=("category", "urgency", "team", "draft", "confidence"),
+        estimate_item=_estimate_support,
+    )
+}
+
+
+def names() -> list[str]:
+    """Return the names of all pipelines."""
+    return list(_PIPELINES)
+
+
+def pipeline(name: str) -> Pipeline:
+    """Return a pipeline by name; raises `UsageError` naming those that exist."""
+    if name not in _PIPELINES:
+        raise UsageError(f"there is no pipeline {name!r}; known: {', '.join(_PIPELINES)}")
+    return _PIPELINES[name]

@@ -1,0 +1,270 @@
+"""Running many items: one thread an item, bounded in parallel, resumable at any point.
+
+Running the same items again goes on where they stand: what is finished is only read, what was cut off resumes at its
+last checkpoint, what never began starts afresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from checkpointers import SaverError
+from nodes.call import spending_cap
+from nodes.errors import StopRun, SurefootError
+from nodes.events import AttemptEnded, Event, RetryDecided, listening
+from nodes.task import hash_of
+from state import RunContext, redact
+from surefoot.drive import Drained, Result, drive, make_result, next_start, result_of, sleep_until, updated, waiting
+from surefoot.errors import ThreadBusy, UsageError
+from surefoot.inputs import BadLine, Item
+from surefoot.leases import TTL_S
+from surefoot.pipelines import Pipeline
+from surefoot.store import Store
+from surefoot.threads import ThreadRecord, readable_key, thread_id
+
+INLINE_WAIT_S = 20.0
+"""Longest wait in seconds that a thread sleeps through while it holds one of the parallel slots."""
+
+
+@dataclass
+class Summary:
+    """How a run ended, over all its items."""
+
+    done: int = 0
+    waiting: int = 0
+    failed: int = 0
+    stalled: int = 0
+    reused: int = 0
+    """Of these: nothing had to be run."""
+    refused: list[BadLine] = field(default_factory=list)
+    """Items whose id was run before with another content."""
+    spent_microusd: int = 0
+    """Spent by this run, not by earlier ones."""
+    stopped: str = ""
+    """Why the run stopped before its end, empty when it did not."""
+    seconds: float = 0.0
+
+    def count(self, result: Result) -> None:
+        """Add one result."""
+        name = "stalled" if result.status == "running" else result.status
+        setattr(self, name, getattr(self, name) + 1)
+        self.reused += not result.fresh
+
+
+class Refused(SurefootError):
+    """The id of an item was run before with another content."""
+
+
+class Runner:
+    """Runs items of one pipeline on one store."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        store: Store,
+        *,
+        parallel: int = 50,
+        namespace: str = "",
+        context: RunContext | None = None,
+        rerun: bool = False,
+        max_cost_microusd: int | None = None,
+    ) -> None:
+        if parallel < 1:
+            raise UsageError(f"parallel must be at least 1, got {parallel}")
+        given = context or RunContext()
+        self.pipeline, self.store, self.namespace, self.rerun = pipeline, store, namespace, rerun
+        self.context = given.model_copy(update={"max_inline_wait_s": given.max_inline_wait_s or INLINE_WAIT_S})
+        self.max_cost_microusd = max_cost_microusd
+        self._parallel = parallel
+        self._slots = asyncio.Semaphore(parallel)
+        self._stop = asyncio.Event()
+        self._sleeping: dict[str, float] = {}
+        self._working: dict[str, asyncio.Task[Any]] = {}
+        self._summary = Summary()
+        self.stop_error: StopRun | None = None
+        """What stopped the run, where that was a setting or a budget."""
+
+    async def run(
+        self, items: Iterable[Item], *, on_result: Callable[[Result], None], stop: asyncio.Event | None = None
+    ) -> Summary:
+        """Run all items and return the counts; `on_result` is called as each one finishes or begins to wait.
+
+        Setting `stop` drains: threads stop at their next checkpoint and can go on later. Raises nothing for an item's
+        failure; what stops the whole run is told in `Summary.stopped`.
+        """
+        began = time.monotonic()
+        if stop is not None:
+            self._stop = stop
+        drainer = asyncio.create_task(self._cut_sleepers_when_stopped())
+        try:
+            with listening(self._note), spending_cap(self.max_cost_microusd) as budget:
+                async with self.store.leases.renewing():
+                    await self._run_all(iter(items), on_result)
+                self._summary.spent_microusd = budget.spent_microusd
+        finally:
+            drainer.cancel()
+            await asyncio.gather(drainer, return_exceptions=True)
+        self._summary.seconds = time.monotonic() - began
+        return self._summary
+
+    async def _run_all(self, items: Iterable[Item], on_result: Callable[[Result], None]) -> None:
+        """Keep a bounded number of items under way; those that wait for a time hold no slot."""
+        under_way: set[asyncio.Task[None]] = set()
+        for item in items:
+            await self._slots.acquire()
+            if self._stop.is_set():
+                self._slots.release()
+                break
+            task = asyncio.create_task(self._one(item, on_result))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+        if under_way:
+            await asyncio.gather(*under_way)
+
+    async def _one(self, item: Item, on_result: Callable[[Result], None]) -> None:
+        """Run one item and report it; holds a slot, which it gives back while it waits for a time that is far."""
+        holding = True
+        try:
+            result = await self._attempt(item)
+            while result.waits_for == "time" and result.until is not None:
+                self._slots.release()
+                holding = False
+                if not await sleep_until(result.until, self._stop):
+                    break
+                await self._slots.acquire()
+                holding = True
+                result = await self._attempt(item)
+            self._summary.count(result)
+            on_result(result)
+        except Refused as refused:
+            self._summary.refused.append(BadLine(item.line, str(refused)))
+        except (SaverError, OSError) as error:
+            self._halt(str(error))
+        finally:
+            if holding:
+                self._slots.release()
+
+    async def _attempt(self, item: Item) -> Result:
+        """Take the item's thread as far as it goes now."""
+        tid = thread_id(self.pipeline.name, item.id, self.namespace)
+        self._working[tid] = asyncio.current_task()  # type: ignore[assignment] # we are inside a task
+        try:
+            async with self._lease(tid) as leased:
+                record, known = await self._record(item, tid)
+                if not leased:
+                    return make_result(self.pipeline, record, {}, "running", error="another process works on it",
+                                       line=item.line, fresh=False)  # fmt: skip
+                if known is not None:
+                    return known
+                return await self._drive(item, record)
+        finally:
+            self._working.pop(tid, None)
+            self._sleeping.pop(tid, None)
+
+    @asynccontextmanager
+    async def _lease(self, tid: str) -> AsyncIterator[bool]:
+        """Take the thread's lease; a lease of another host's dead process is waited for until it expires."""
+        give_up_at = time.monotonic() + TTL_S + 1
+        leased = await self.store.acquire(tid)
+        while not leased and not self._stop.is_set() and time.monotonic() < give_up_at:
+            await asyncio.sleep(0.5)
+            leased = await self.store.acquire(tid)
+        try:
+            yield leased
+        finally:
+            if leased:
+                await self.store.release(tid)
+
+    async def _record(self, item: Item, tid: str) -> tuple[ThreadRecord, Result | None]:
+        """Return the item's record, and its result when nothing is left to do; raises `Refused` for a changed item."""
+        input_hash = hash_of(item.input)
+        record = await self.store.get(tid)
+        if record is not None and self.rerun:
+            await self.store.forget(tid)
+            record = None
+        if record is None:
+            now = time.time()
+            key = readable_key(self.pipeline.name, item.id, self.namespace)
+            return ThreadRecord(
+                thread_id=tid, key=key, pipeline=self.pipeline.name, item_id=item.id, namespace=self.namespace,
+                input_hash=input_hash, graph_version=self.pipeline.version, created_at=now, updated_at=now,
+                context=self.context,
+            ), None  # fmt: skip
+        if record.input_hash != input_hash:
+            raise Refused(
+                f"id {item.id!r} was run before with another content: use --rerun to replace that run, or --namespace "
+                "to keep both"
+            )
+        raw = await self.store.channels(tid)
+        finished = raw.exists and not raw.next and raw.values.get("outcome") is not None
+        if finished or (raw.interrupts and record.waits_for == "person"):
+            known = result_of(self.pipeline, record, raw, line=item.line, fresh=False)
+            if record.status != known.status:
+                await self.store.save(updated(record, known, raw))
+            return record, known
+        return record.model_copy(update={"context": self.context}), None
+
+    async def _drive(self, item: Item, record: ThreadRecord) -> Result:
+        """Run the thread, and turn whatever happens into a result; nothing that happens to one item hurts another."""
+        record = record.model_copy(update={"status": "running", "updated_at": time.time(), "error": ""})
+        await self.store.save(record)
+        raw = None
+        try:
+            start, before = await next_start(self.pipeline, self.store, record, item.input)
+            if waiting(before)[0] == "person":
+                raw = before
+            else:
+                raw = await drive(self.pipeline, self.store, record, start, self.context, self._stop.is_set)
+            result = result_of(self.pipeline, record, raw, line=item.line)
+        except (Drained, asyncio.CancelledError) as cut:
+            if not self._stop.is_set():
+                raise
+            if isinstance(cut, asyncio.CancelledError) and (task := asyncio.current_task()) is not None:
+                task.uncancel()
+            result = await self._cut_off(item, record, "stalled", "")
+        except StopRun as error:
+            self.stop_error = self.stop_error or error
+            self._halt(str(error))
+            result = await self._cut_off(item, record, "stalled", str(error))
+        except ThreadBusy as error:
+            return make_result(self.pipeline, record, {}, "running", error=str(error), line=item.line)
+        except (SaverError, OSError):
+            raise
+        except SurefootError as error:
+            result = await self._cut_off(item, record, "failed", str(error))
+        except Exception as error:
+            result = await self._cut_off(item, record, "failed", f"{type(error).__name__}: {redact(str(error))}")
+        await self.store.save(updated(record, result, raw))
+        return result
+
+    async def _cut_off(self, item: Item, record: ThreadRecord, status: Any, error: str) -> Result:
+        """Return the result of a thread that did not come to its end, with what is stored of it."""
+        raw = await self.store.channels(record.thread_id)
+        return make_result(self.pipeline, record, raw.values, status, error=error, line=item.line)
+
+    def _halt(self, why: str) -> None:
+        """Stop the whole run: the first reason is told."""
+        self._summary.stopped = self._summary.stopped or why
+        self._stop.set()
+
+    def _note(self, event: Event) -> None:
+        """Remember which threads sleep in their retry node: these can be cut without losing anything."""
+        if isinstance(event, RetryDecided) and event.decision.action == "again":
+            self._sleeping[event.thread] = event.decision.at
+        elif isinstance(event, AttemptEnded):
+            self._sleeping.pop(event.thread, None)
+
+    async def _cut_sleepers_when_stopped(self) -> None:
+        """Once draining, cancel threads that only wait; a thread in a call finishes the call, which is paid for."""
+        await self._stop.wait()
+        while True:
+            for tid, until in list(self._sleeping.items()):
+                if until > time.time() + 0.2 and (task := self._working.get(tid)) is not None:
+                    self._sleeping.pop(tid, None)
+                    task.cancel()
+            await asyncio.sleep(0.1)

@@ -1,0 +1,164 @@
+"""The runner's view of Redis: the saver, and a record of each thread beside its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
+from redis.exceptions import RedisError
+
+from checkpointers import AsyncRedisSaver, connect_async
+from checkpointers._clients import explain
+from state import redact
+from surefoot.errors import UsageError
+from surefoot.leases import Leases
+from surefoot.settings import settings
+from surefoot.threads import RawThread, Status, ThreadRecord, id_of_key
+
+INDEX = "surefoot:threads"
+"""Sorted set of all thread ids by the time of their last change."""
+
+_PAGE = 500
+
+
+def record_key(thread_id: str) -> str:
+    """Return the key of a thread's record."""
+    return f"surefoot:thread:{{{thread_id}}}"
+
+
+class Store:
+    """Saver, thread records and leases on one connection pool."""
+
+    def __init__(self, client: Any, saver: AsyncRedisSaver) -> None:
+        self.saver = saver
+        self.leases = Leases(client)
+        self._client = client
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        """Turn what the client raises into one clear line, as the saver does."""
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            raise explain(error, self._client, "") from error
+
+    async def save(self, record: ThreadRecord) -> None:
+        """Write a thread's record and put it at the top of the list."""
+        with self._reachable():
+            pipe = self._client.pipeline(transaction=False)
+            pipe.set(record_key(record.thread_id), record.model_dump_json())
+            pipe.zadd(INDEX, {record.thread_id: record.updated_at})
+            await pipe.execute()
+
+    async def get(self, thread_id: str) -> ThreadRecord | None:
+        """Return a thread's record as it was written, or None."""
+        with self._reachable():
+            raw = await self._client.get(record_key(thread_id))
+        return None if raw is None else ThreadRecord.model_validate_json(raw)
+
+    async def find(self, thread: str) -> ThreadRecord:
+        """Return the record of a thread by UUID or readable key, with its status as it is now; raises `UsageError`."""
+        record = await self.get(id_of_key(thread))
+        if record is None:
+            raise UsageError(f"there is no thread {thread!r}; `surefoot threads` lists them")
+        return (await self._with_live_status([record]))[0]
+
+    async def records(self, status: str | None = None, pipeline: str | None = None) -> list[ThreadRecord]:
+        """Return the records of all threads, the last changed first."""
+        with self._reachable():
+            ids = [raw.decode() for raw in await self._client.zrevrange(INDEX, 0, -1)]
+            raws: list[bytes | None] = []
+            for start in range(0, len(ids), _PAGE):
+                pipe = self._client.pipeline(transaction=False)
+                for thread_id in ids[start : start + _PAGE]:
+                    pipe.get(record_key(thread_id))
+                raws += await pipe.execute()
+        records = [ThreadRecord.model_validate_json(raw) for raw in raws if raw is not None]
+        records = await self._with_live_status([r for r in records if pipeline in (None, r.pipeline)])
+        return [record for record in records if status in (None, record.status)]
+
+    async def _with_live_status(self, records: list[ThreadRecord]) -> list[ThreadRecord]:
+        """A thread that says `running` without a living lease has stalled: its process is gone."""
+        running = [record for record in records if record.status == "running"]
+        with self._reachable():
+            alive = await self.leases.alive([record.thread_id for record in running])
+        stalled = {record.thread_id for record, lives in zip(running, alive, strict=True) if not lives}
+        return [r.model_copy(update={"status": "stalled"}) if r.thread_id in stalled else r for r in records]
+
+    async def forget(self, thread_id: str) -> None:
+        """Delete a thread: checkpoints first, then its record, so that a crash in between leaves it findable."""
+        await self.saver.adelete_thread(thread_id)
+        with self._reachable():
+            pipe = self._client.pipeline(transaction=False)
+            pipe.delete(record_key(thread_id))
+            pipe.zrem(INDEX, thread_id)
+            await pipe.execute()
+
+    async def channels(self, thread_id: str) -> RawThread:
+        """Read a thread without its graph: works also when its state no longer fits the schema."""
+        config: RunnableConfig = {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
+        found = await self.saver.aget_tuple(config)
+        return RawThread() if found is None else raw_thread(found)
+
+    async def acquire(self, thread_id: str) -> bool:
+        """Take the lease of a thread; False when a living process holds it."""
+        with self._reachable():
+            return await self.leases.acquire(thread_id)
+
+    async def release(self, thread_id: str) -> None:
+        """Give the lease of a thread back."""
+        with self._reachable():
+            await self.leases.release(thread_id)
+
+    async def server_info(self) -> dict[str, Any]:
+        """Return what the server tells about itself, for `surefoot doctor`."""
+        with self._reachable():
+            info: dict[str, Any] = await self._client.info()
+            for name in ("maxmemory-policy", "appendonly"):
+                found = await self._client.config_get(name)
+                info |= {_text(key): _text(value) for key, value in found.items()}
+        return info
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def raw_thread(found: CheckpointTuple) -> RawThread:
+    """Read state, next nodes, interrupts and errors out of a checkpoint and its pending writes."""
+    values = {
+        name: value
+        for name, value in found.checkpoint["channel_values"].items()
+        if not name.startswith(("branch:", "__"))
+    }
+    stored = found.checkpoint["channel_values"]
+    scheduled = [name.removeprefix("branch:to:") for name in stored if name.startswith(("branch:to:", "__start__"))]
+    interrupts: list[dict[str, Any]] = []
+    errors: list[str] = []
+    for _task, channel, value in found.pending_writes or []:
+        if channel == "__interrupt__":
+            interrupts += [{"id": item.id, "value": item.value} for item in value]
+        elif channel == "__error__":
+            errors.append(redact(str(value)))
+    return RawThread(
+        values=values,
+        next=scheduled,
+        interrupts=list({item["id"]: item for item in interrupts}.values()),
+        errors=errors,
+        checkpoints=int(found.metadata.get("step", -1)) + 2,
+        created_at=found.checkpoint["ts"],
+        graph_version=str(found.metadata.get("graph_version", "")),
+    )
+
+
+@asynccontextmanager
+async def open_store(url: str | None = None) -> AsyncIterator[Store]:
+    """Open the saver and the thread records on one server; raises the saver's errors with one clear line each."""
+    async with connect_async(url or settings().redis_url) as client:
+        yield Store(client, AsyncRedisSaver(client))
+
+
+__all__ = ["RawThread", "Status", "Store", "open_store", "raw_thread", "record_key"]

@@ -1,0 +1,85 @@
+"""What the runner knows of a thread beside its checkpoints: key, input hash, context, status."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from state import RunContext
+
+NAMESPACE = uuid.UUID("6f1c1d52-7d0e-5b8e-9a52-2f0b1f6a4c11")
+"""Root of all thread ids; changing it would orphan every stored thread."""
+
+Status = Literal["running", "stalled", "waiting", "done", "failed"]
+
+
+def thread_id(pipeline: str, item_id: str, namespace: str = "") -> str:
+    """Return the thread id of an item: a UUID, because the LangGraph API server accepts nothing else."""
+    return str(uuid.uuid5(NAMESPACE, f"{namespace}\0{pipeline}\0{item_id}"))
+
+
+def readable_key(pipeline: str, item_id: str, namespace: str = "") -> str:
+    """Return the key that people use for a thread: `support:48291`, or `trial/support:48291` in a namespace."""
+    key = f"{pipeline}:{item_id}"
+    return f"{namespace}/{key}" if namespace else key
+
+
+def id_of_key(key: str) -> str:
+    """Return the thread id that a readable key or a UUID stands for."""
+    try:
+        return str(uuid.UUID(key))
+    except ValueError:
+        name, _, item_id = key.partition(":")
+        namespace, _, pipeline = name.rpartition("/")
+        return thread_id(pipeline, item_id, namespace)
+
+
+class ThreadRecord(BaseModel):
+    """One line of `surefoot threads`."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    thread_id: str
+    key: str
+    pipeline: str
+    item_id: str
+    namespace: str = ""
+    input_hash: str = ""
+    graph_version: str = ""
+    status: Status = "running"
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    cost_microusd: int = 0
+    degraded: bool = False
+    error: str = ""
+    """One redacted line about what stopped the thread."""
+    waits_for: Literal["", "person", "time"] = ""
+    until: float | None = None
+    """When a review is due or a wait ends, in seconds since the epoch."""
+    tier: str = ""
+    reasons: list[str] = Field(default_factory=list)
+    default_action: str = ""
+    context: RunContext = Field(default_factory=RunContext)
+    """What the run was started with; LangGraph does not persist it."""
+
+
+@dataclass
+class RawThread:
+    """A thread as it is stored, readable even when its state no longer fits the schema."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    next: list[str] = field(default_factory=list)
+    interrupts: list[dict[str, Any]] = field(default_factory=list)
+    """Pending interrupts: `{"id": ..., "value": ...}`."""
+    errors: list[str] = field(default_factory=list)
+    checkpoints: int = 0
+    created_at: str = ""
+    graph_version: str = ""
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever stored."""
+        return self.checkpoints > 0
