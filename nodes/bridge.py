@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ NodeFunction = Callable[[Any, RunnableConfig], Awaitable[Any]]
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
+_thread: threading.Thread | None = None
 
 
 class UnexpectedError(SurefootError):
@@ -33,17 +35,32 @@ class UnexpectedError(SurefootError):
 
 def background_loop() -> asyncio.AbstractEventLoop:
     """Return the event loop of the background thread, started at first use; it lives as long as the process."""
-    global _loop  # noqa: PLW0603 - one loop for the process, made at first use
+    global _loop, _thread  # noqa: PLW0603 - one loop for the process, made at first use
     with _lock:
         if _loop is None or _loop.is_closed():
             _loop = asyncio.new_event_loop()
-            threading.Thread(target=_loop.run_forever, name="surefoot-loop", daemon=True).start()
+            _thread = threading.Thread(target=_loop.run_forever, name="surefoot-loop", daemon=True)
+            _thread.start()
         return _loop
+
+
+def _forget_loop() -> None:
+    """A forked child has the loop but not its thread: it starts one of its own."""
+    global _loop, _lock
+    _loop, _lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_loop)
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the background loop and wait for it; an interrupt of the waiting thread cancels it."""
     loop = background_loop()
+    if threading.current_thread() is _thread:
+        coroutine.close()
+        raise SurefootError(
+            "a blocking call was made on Surefoot's event loop, it would wait for itself: use the async twin"
+        )
     context = contextvars.copy_context()
     done: concurrent.futures.Future[T] = concurrent.futures.Future()
     task: asyncio.Task[T] | None = None

@@ -109,7 +109,7 @@ def _default_without_saver(request: ReviewRequest, config: RunnableConfig) -> Re
             "compile it with one, or run it with surefoot.run"
         )
     kind = "reject" if request.default_action == "reject" else "accept"
-    return ReviewDecision(type=kind, by="default", comment="no checkpointer to wait in")
+    return ReviewDecision(type=kind, by="default", comment="nobody was asked, for want of a checkpointer")
 
 
 def _decided(
@@ -139,5 +139,5 @@ def _decided(
         ],
     }
     if decision.by == "default":
-        update |= {"degraded": True, "reasons": [f"nobody was asked: {'; '.join(request.reasons.values())}"]}
+        update |= {"degraded": True, "reasons": [f"{decision.comment}: {'; '.join(request.reasons.values())}"]}
     return update

@@ -138,7 +138,7 @@ class _Try:
             thread=self.thread,
             tenant=state.tenant,
             provider=self.provider,
-            model_name=self.model,
+            model=self.model,
             n=attempt.n,
             visit=attempt.visit,
             timeout_s=self.timeout,

@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -39,8 +39,6 @@ class Task(Generic[In, Out]):
     """Applied to the output of every provider: business rules that hold whoever did the work."""
     version: str = "1"
     """Changes with the prompt, so that results of different prompts can be told apart."""
-    hidden: frozenset[str] = field(default_factory=frozenset)
-    """Outputs that people are not offered to edit (a confidence, a source)."""
 
     @property
     def inputs(self) -> tuple[str, ...]:

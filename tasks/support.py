@@ -210,7 +210,6 @@ classify: Final = Task(
     input=Ticket,
     output=Classification,
     providers={"openai": classify_openai, "embedded": classify_embedded},
-    hidden=frozenset({"confidence", "confidence_source"}),
 )
 urgency: Final = Task(
     name="urgency",

@@ -1,0 +1,37 @@
+"""The guarded model call: priced, admitted, bounded in time, settled once, parsed and classified."""
+
+from nodes.call.budget import CommandBudget, spending_cap
+from nodes.call.call import Call, reset_contacts
+from nodes.call.classify import EndpointRefusal, classify_error
+from nodes.call.endpoint import chat_endpoint
+from nodes.call.guard import Admission, Cap, Guard, MemoryGuard, Request, Settlement, get_guard, set_guard
+from nodes.call.prices import Price, TokenUsage, estimate_microusd, price
+from nodes.call.reply import Reply, Usage
+from nodes.call.settings import CallSettings, call_settings, reset_call_settings
+
+__all__ = [
+    "Admission",
+    "Call",
+    "CallSettings",
+    "Cap",
+    "CommandBudget",
+    "EndpointRefusal",
+    "Guard",
+    "MemoryGuard",
+    "Price",
+    "Reply",
+    "Request",
+    "Settlement",
+    "TokenUsage",
+    "Usage",
+    "call_settings",
+    "chat_endpoint",
+    "classify_error",
+    "estimate_microusd",
+    "get_guard",
+    "price",
+    "reset_call_settings",
+    "reset_contacts",
+    "set_guard",
+    "spending_cap",
+]

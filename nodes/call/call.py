@@ -1,0 +1,240 @@
+"""The guarded call: price, admit, send under a time limit, settle once, parse."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar, overload
+
+from langchain_core.messages import BaseMessage
+from pydantic import BaseModel
+
+from nodes.call import chat, prompts
+from nodes.call.charge import Charge
+from nodes.call.classify import classify_error
+from nodes.call.endpoint import (
+    CONTACT_WAIT_S,
+    Abilities,
+    Contacts,
+    Endpoint,
+    complaint_of,
+    endpoint_for,
+    weaker,
+)
+from nodes.call.guard import Cap, Request, get_guard
+from nodes.call.parsing import parse, parse_text
+from nodes.call.prices import Price, price
+from nodes.call.reply import Reply, Usage
+from nodes.call.wish import Wish
+from nodes.errors import CallError, ConfigurationError, InvalidOutput, Permanent, Throttled, Transient
+
+M = TypeVar("M", bound=BaseModel)
+
+MOST_ADAPTATIONS: Final = 6
+"""Requests that one call may spend on finding out what an endpoint can do: schema twice, temperature, log-probabilities
+and the name of the token limit, once more for an endpoint that names two of them in turn."""
+
+HIGHEST_TEMPERATURE: Final = 2.0
+"""The bound of the OpenAI protocol."""
+
+_contacts = Contacts()
+
+
+class Call:
+    """What a task's provider is given to ask a model: each request is priced, admitted, bounded in time and settled."""
+
+    def __init__(
+        self,
+        *,
+        step: str,
+        thread: str = "",
+        tenant: str = "",
+        provider: str = "openai",
+        model: str = "",
+        n: int = 1,
+        visit: int = 0,
+        timeout_s: float = 60.0,
+        feedback: str | None = None,
+        temperature: float = 0.0,
+        max_cost_microusd: int | None = None,
+        step_spent_microusd: int = 0,
+        run_spent_microusd: int = 0,
+        run_cap_microusd: int | None = None,
+        variant: str = "",
+        usage: Usage | None = None,
+    ) -> None:
+        self.step = step
+        self.thread = thread
+        self.tenant = tenant
+        self.provider = provider
+        self.model_name = model
+        """Model that was asked for; empty for the one of the settings."""
+        self.n = n
+        self.visit = visit
+        self.timeout_s = timeout_s
+        """Time limit of each request in seconds; the step bounds the whole attempt."""
+        self.feedback = feedback
+        """Why the previous attempt or version was not good enough; told to the model at the end of the prompt."""
+        self.temperature = temperature
+        """Added to the caller's."""
+        self.max_cost_microusd = max_cost_microusd
+        """Cap of the step over all its attempts."""
+        self.step_spent_microusd = step_spent_microusd
+        self.run_spent_microusd = run_spent_microusd
+        self.run_cap_microusd = run_cap_microusd
+        self.variant = variant
+        self.usage = usage or Usage()
+        self._account = thread or f"call-{uuid.uuid4().hex}"
+
+    def __repr__(self) -> str:
+        return f"Call(step={self.step!r}, provider={self.provider!r}, model={self.model_name!r}, n={self.n})"
+
+    @overload
+    async def model(
+        self,
+        prompt: str | Sequence[BaseMessage],
+        schema: type[M],
+        *,
+        max_tokens: int = 512,
+        temperature: float = 0.0,
+        logprobs: bool = False,
+    ) -> Reply[M]: ...
+    @overload
+    async def model(
+        self,
+        prompt: str | Sequence[BaseMessage],
+        schema: None = None,
+        *,
+        max_tokens: int = 512,
+        temperature: float = 0.0,
+        logprobs: bool = False,
+    ) -> Reply[str]: ...
+    async def model(
+        self,
+        prompt: str | Sequence[BaseMessage],
+        schema: type[M] | None = None,
+        *,
+        max_tokens: int = 512,
+        temperature: float = 0.0,
+        logprobs: bool = False,
+    ) -> Reply[M] | Reply[str]:
+        """Ask the model and return a validated answer.
+
+        `max_tokens` bounds the answer and with it the cost. What it used is added to `usage`, also when it fails.
+        Raises a `CallError` for what a retry may judge, `ConfigurationError` and `BudgetSpent` for what stops the run.
+        """
+        if max_tokens < 1:
+            raise ValueError("max_tokens has to be at least 1")
+        messages = prompts.messages(prompt, self.feedback)
+        warmth = min(max(0.0, temperature + self.temperature), HIGHEST_TEMPERATURE)
+        wish = Wish(tuple(messages), schema, max_tokens, warmth, logprobs)
+        endpoint = endpoint_for(self.model_name)
+        cost = price(endpoint.model)
+        self.usage.model = endpoint.model
+        # Half of the time is left for the call itself.
+        async with _contacts.first(endpoint, wish.features, min(CONTACT_WAIT_S, self.timeout_s / 2)):
+            answer, abilities = await self._adapt(wish, endpoint, cost)
+            try:
+                return self._read(answer, schema)
+            except InvalidOutput:
+                if schema is not None and abilities.schema == "json_schema" and answer.text.strip():
+                    # An endpoint that enforces schemas cannot answer like this: from now on the prompt tells it, too.
+                    _contacts.learn(endpoint, replace(abilities, prompted=True))
+                raise
+            finally:
+                _contacts.known(endpoint, wish.features)
+
+    async def _adapt(self, wish: Wish, endpoint: Endpoint, cost: Price) -> tuple[chat.Answer, Abilities]:
+        """Send a request, with fewer parameters as long as the endpoint complains about one of them."""
+        abilities = _contacts.abilities(endpoint)
+        for last in (*[False] * MOST_ADAPTATIONS, True):
+            parameters = wish.parameters(abilities)
+            result = await self._request(endpoint, wish.prompt(abilities), parameters, wish.max_tokens, cost)
+            if isinstance(result, chat.Answer):
+                if result.usage and result.usage.output > wish.max_tokens:
+                    # It took no notice of the limit under its new name.
+                    abilities = replace(abilities, limit="max_tokens")
+                _contacts.learn(endpoint, abilities)
+                return result, abilities
+            complaint = complaint_of(result.raw)
+            fewer = weaker(abilities, parameters, complaint) if complaint and not last else None
+            if fewer is None:
+                if not isinstance(result.error, Throttled | Transient):
+                    _contacts.known(endpoint, wish.features)
+                raise result.error from None
+            abilities = fewer
+        raise AssertionError("the last round returns or raises")
+
+    async def _request(
+        self, endpoint: Endpoint, messages: list[BaseMessage], parameters: dict[str, Any], max_tokens: int, cost: Price
+    ) -> chat.Answer | _Failed:
+        """Send one request between admission and settlement."""
+        worst = cost.worst_case(prompts.size(messages, parameters), max_tokens, len(messages))
+        guard = get_guard()
+        admission = await guard.admit(self._ask(endpoint, worst))
+        began = time.monotonic()
+        self.usage.calls += 1
+        # Whatever ends this without an answer or a refusal may have been billed, so it starts as the worst case.
+        charge = Charge("cancelled", worst, unmetered=True)
+        try:
+            async with asyncio.timeout(admission.timeout_s):
+                answer = await chat.send(endpoint, messages, parameters, admission.timeout_s)
+        except Exception as raw:
+            error = classify_error(raw, host=endpoint.host, model=endpoint.model)
+            error = error or Permanent(f"the client failed ({type(raw).__name__})")
+            charge = Charge.of_failure(raw, error, worst)
+            return _Failed(error, raw)
+        else:
+            charge = Charge.of_answer(answer, cost, worst)
+            return answer
+        finally:
+            self._charge(charge)
+            await guard.settle(admission, charge.settlement(time.monotonic() - began))
+
+    def _ask(self, endpoint: Endpoint, worst: int) -> Request:
+        caps = []
+        if self.max_cost_microusd is not None:
+            key = f"step:{self._account}:{self.step}"
+            caps.append(Cap("step", key, self.max_cost_microusd, self.step_spent_microusd))
+        if self.run_cap_microusd is not None:
+            caps.append(Cap("run", f"run:{self._account}", self.run_cap_microusd, self.run_spent_microusd))
+        return Request(
+            endpoint=endpoint.host,
+            model=endpoint.model,
+            key_id=endpoint.key_id,
+            step=self.step,
+            thread=self.thread,
+            tenant=self.tenant,
+            worst_microusd=worst,
+            timeout_s=self.timeout_s,
+            caps=tuple(caps),
+        )
+
+    def _charge(self, charge: Charge) -> None:
+        self.usage.tokens_in += charge.tokens_in
+        self.usage.tokens_out += charge.tokens_out
+        self.usage.cost_microusd += charge.cost
+        self.usage.unmetered |= charge.unmetered
+
+    def _read(self, answer: chat.Answer, schema: type[M] | None) -> Reply[M] | Reply[str]:
+        if schema is None:
+            said = parse_text(answer.text, finish_reason=answer.finish_reason, refused=answer.refused)
+            return Reply(said.value, answer.text, said.how, answer.logprobs)
+        parsed = parse(answer.text, schema, finish_reason=answer.finish_reason, refused=answer.refused)
+        self.usage.repaired += parsed.how != "strict"
+        return Reply(parsed.value, answer.text, parsed.how, answer.logprobs)
+
+
+@dataclass(frozen=True)
+class _Failed:
+    error: CallError | ConfigurationError
+    raw: Exception
+
+
+def reset_contacts() -> None:
+    """Forget what was learned about endpoints; for tests."""
+    global _contacts  # noqa: PLW0603 - what the process knows of its endpoints
+    _contacts = Contacts()

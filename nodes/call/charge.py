@@ -1,0 +1,58 @@
+"""What one request is charged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nodes.call.chat import Answer
+from nodes.call.classify import EndpointRefusal, never_sent
+from nodes.call.guard import HaltScope, Settlement
+from nodes.call.prices import Price
+from nodes.errors import CallError, ConfigurationError
+from state import Outcome
+
+
+@dataclass(frozen=True)
+class Charge:
+    """How a request ended and what it is charged: decided once, for the attempt's usage and the guard's settlement.
+
+    A request that ended without an answer or a refusal (a timeout, a broken connection, a cancellation) may have been
+    billed in full, so it is charged at its worst case: a cap that trusted the absence of an answer would not hold.
+    """
+
+    outcome: Outcome | Literal["cancelled"]
+    cost: int
+    tokens_in: int = 0
+    tokens_out: int = 0
+    unmetered: bool = False
+    halt: HaltScope | None = None
+    error: str = ""
+
+    @classmethod
+    def of_answer(cls, answer: Answer, cost: Price, worst: int) -> Charge:
+        """Charge what the endpoint says was used, or the worst case when it does not say."""
+        if answer.usage is None:
+            return cls("ok", worst, unmetered=True)
+        return cls("ok", cost.actual(answer.usage), answer.usage.input, answer.usage.output)
+
+    @classmethod
+    def of_failure(cls, raw: Exception, error: CallError | ConfigurationError, worst: int) -> Charge:
+        """Charge nothing for what an endpoint refused or never saw; anything else may have been billed."""
+        nothing = never_sent(raw)
+        outcome: Outcome = error.outcome if isinstance(error, CallError) else "permanent"
+        halt = error.scope if isinstance(error, EndpointRefusal) else None
+        return cls(outcome, 0 if nothing else worst, unmetered=not nothing, halt=halt, error=str(error))
+
+    def settlement(self, latency_s: float) -> Settlement:
+        """Return it as the guard takes it."""
+        return Settlement(
+            outcome=self.outcome,
+            cost_microusd=self.cost,
+            latency_s=latency_s,
+            tokens_in=self.tokens_in,
+            tokens_out=self.tokens_out,
+            unmetered=self.unmetered,
+            halt=self.halt,
+            error=self.error,
+        )

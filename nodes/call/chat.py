@@ -1,0 +1,197 @@
+"""Chat clients and the one place where a request goes out.
+
+Clients pool connections and belong to one event loop. They are kept by loop and closed with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import BaseMessage
+from pydantic import SecretStr
+
+from nodes.call.endpoint import Endpoint
+from nodes.call.prices import TokenUsage
+from nodes.errors import Transient
+
+if TYPE_CHECKING:
+    from langchain_openai import ChatOpenAI
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """One token of an answer and the logarithm of its probability."""
+
+    token: str
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an endpoint answered, not parsed."""
+
+    text: str
+    finish_reason: str = ""
+    refused: bool = False
+    usage: TokenUsage | None = None
+    """None when the endpoint did not tell."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    model: str = ""
+
+
+class NoCompletion(Transient):
+    """Status 200, but the body is no chat completion, such as the HTML page of a proxy."""
+
+
+async def send(
+    endpoint: Endpoint, messages: Sequence[BaseMessage], parameters: dict[str, Any], timeout_s: float
+) -> Answer:
+    """Send one request and return the answer; raises what the client raises, and `NoCompletion`.
+
+    `timeout_s` bounds each wait for bytes; the caller bounds the whole.
+    """
+    import openai
+
+    model = _pool().model(endpoint)
+    try:
+        message = await model.ainvoke(list(messages), timeout=timeout_s, **parameters)
+    except (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError) as error:
+        if error.completion is None:
+            raise
+        # The client makes an exception of an answer that was paid for: take text and usage out of it again.
+        return _from_completion(error.completion)
+    except openai.APIResponseValidationError:
+        raise NoCompletion(_no_completion(endpoint)) from None
+    except (openai.OpenAIError, OSError):
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        # The client stumbled over a body that is no completion; its message quotes the body.
+        raise NoCompletion(_no_completion(endpoint)) from None
+    return _from_message(message)
+
+
+def _no_completion(endpoint: Endpoint) -> str:
+    return f"{endpoint.host} answered with something that is no chat completion"
+
+
+def _from_message(message: Any) -> Answer:
+    metadata = message.response_metadata or {}
+    reported = metadata.get("token_usage") or {}
+    refusal = message.additional_kwargs.get("refusal")
+    content = message.content if isinstance(message.content, str) else message.text
+    return Answer(
+        text=content or (refusal if isinstance(refusal, str) else ""),
+        finish_reason=metadata.get("finish_reason") or "",
+        refused=bool(refusal),
+        usage=_usage(reported),
+        logprobs=_logprobs(metadata.get("logprobs")),
+        model=metadata.get("model_name") or "",
+    )
+
+
+def _from_completion(completion: Any) -> Answer:
+    data = completion.model_dump(warnings=False)
+    choice = (data.get("choices") or [{}])[0]
+    message = choice.get("message") or {}
+    return Answer(
+        text=message.get("content") or "",
+        finish_reason=choice.get("finish_reason") or "",
+        refused=bool(message.get("refusal")),
+        usage=_usage(data.get("usage") or {}),
+        logprobs=_logprobs(choice.get("logprobs")),
+        model=data.get("model") or "",
+    )
+
+
+def _usage(reported: dict[str, Any]) -> TokenUsage | None:
+    """Read the usage; None when one of the two counts is missing, as half a usage prices nothing."""
+    tokens_in, tokens_out = reported.get("prompt_tokens"), reported.get("completion_tokens")
+    if not isinstance(tokens_in, int) or not isinstance(tokens_out, int) or tokens_in < 0 or tokens_out < 0:
+        return None
+    if tokens_in == 0 and tokens_out == 0:
+        return None
+    details = reported.get("prompt_tokens_details") or {}
+    return TokenUsage(tokens_in, tokens_out, details.get("cached_tokens") or 0, details.get("cache_write_tokens") or 0)
+
+
+def _logprobs(reported: Any) -> tuple[TokenLogprob, ...]:
+    content = reported.get("content") if isinstance(reported, dict) else None
+    tokens = []
+    for item in content or ():
+        token, logprob = item.get("token"), item.get("logprob")
+        if not isinstance(token, str) or not isinstance(logprob, int | float):
+            return ()
+        tokens.append(TokenLogprob(token, float(logprob)))
+    return tuple(tokens)
+
+
+@dataclass
+class _Pool:
+    """The connections of one event loop and the chat models that use them."""
+
+    http: Any
+    models: dict[tuple[str, str], ChatOpenAI] = field(default_factory=dict)
+    keeper: AsyncGenerator[None, None] | None = None
+
+    def model(self, endpoint: Endpoint) -> ChatOpenAI:
+        """Return the chat model for an endpoint, made at first use."""
+        key = (endpoint.key_id, endpoint.model)
+        if key not in self.models:
+            self.models[key] = self._build(endpoint)
+        return self.models[key]
+
+    def _build(self, endpoint: Endpoint) -> ChatOpenAI:
+        from langchain_openai import ChatOpenAI
+
+        return ChatOpenAI(
+            model=endpoint.model,
+            base_url=endpoint.url,
+            api_key=SecretStr(endpoint.key),
+            # One owner of retries: the retry node.
+            max_retries=0,
+            http_async_client=self.http,
+            # Under stream_mode="messages" LangChain would stream on its own, and a broken stream is no error to it.
+            disable_streaming=True,
+            use_responses_api=False,
+            # A global cache would answer without a call and report the old usage again.
+            cache=False,
+        )
+
+    async def close_with_loop(self) -> AsyncGenerator[None, None]:
+        """Wait, suspended, for the end of the loop: loops close their asynchronous generators before they end."""
+        loop = asyncio.get_running_loop()
+        try:
+            yield
+        finally:
+            with _lock:
+                _pools.pop(loop, None)
+            with suppress(Exception):
+                await self.http.aclose()
+
+
+_lock = threading.Lock()
+_pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
+
+
+def _pool() -> _Pool:
+    """Return the connections of the running loop; those of loops that ended otherwise are dropped here."""
+    loop = asyncio.get_running_loop()
+    with _lock:
+        if (pool := _pools.get(loop)) is not None:
+            return pool
+        for ended in [other for other in _pools if other.is_closed()]:
+            del _pools[ended]
+    import openai
+
+    pool = _Pool(openai.DefaultAsyncHttpxClient())
+    pool.keeper = pool.close_with_loop()
+    # The first step registers the generator with the loop; it never really waits, so it can be driven by hand.
+    with suppress(StopIteration):
+        pool.keeper.__anext__().send(None)
+    with _lock:
+        return _pools.setdefault(loop, pool)

@@ -1,0 +1,220 @@
+"""Which endpoint a call goes to, and what has been learned about it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+from nodes.call.bell import Bell
+from nodes.call.settings import NO_KEY, OPENAI_URL, CallSettings, call_settings
+from nodes.errors import ConfigurationError
+
+CONTACT_WAIT_S: Final = 5.0
+"""Longest wait for the first call to an endpoint. A refused key or parameter is told within milliseconds; whoever
+waited longer would only inherit the latency of somebody else's answer."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Address, key and model of a call."""
+
+    url: str = field(repr=False)
+    host: str
+    """Host and port, for messages; never user name or password."""
+    model: str
+    key: str = field(repr=False)
+
+    @property
+    def key_id(self) -> str:
+        """Identify address and key without telling them."""
+        return hashlib.blake2b(f"{self.url}\n{self.key}".encode(), digest_size=12).hexdigest()
+
+
+def endpoint_for(model: str, settings: CallSettings | None = None) -> Endpoint:
+    """Return the endpoint of a model; raises `ConfigurationError` without a key and without an address."""
+    settings = settings or call_settings()
+    key = settings.api_key.get_secret_value().strip() if settings.api_key else ""
+    if not key and settings.base_url is None:
+        raise ConfigurationError(
+            "no model endpoint is set: set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own, "
+            "or use the embedded provider"
+        )
+    if not key.isascii() or not key.isprintable():
+        raise ConfigurationError("OPENAI_API_KEY holds characters that no key has: set it again")
+    url = settings.base_url or OPENAI_URL
+    return Endpoint(url, host_of(url), model or settings.model, key or NO_KEY)
+
+
+def host_of(url: str) -> str:
+    """Return host and port of an address, without user name and password."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "the endpoint"
+    host = parts.hostname or "the endpoint"
+    return f"{host}:{port}" if port else host
+
+
+def chat_endpoint(settings: CallSettings | None = None) -> str:
+    """Return host and port that model calls go to, for messages."""
+    settings = settings or call_settings()
+    return host_of(settings.base_url or OPENAI_URL)
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What an endpoint does with a model, as far as it is known; it begins with the best."""
+
+    schema: Literal["json_schema", "json_object", "text"] = "json_schema"
+    prompted: bool = False
+    """Whether the schema has to stand in the prompt, because the endpoint does not enforce it."""
+    temperature: bool = True
+    logprobs: bool = True
+    limit: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+
+    def without(self, other: Abilities) -> Abilities:
+        """Return what is left when two calls learned about different parameters at the same time."""
+        return Abilities(
+            schema=max(self.schema, other.schema, key=_SCHEMA_FORMS.index),
+            prompted=self.prompted or other.prompted,
+            temperature=self.temperature and other.temperature,
+            logprobs=self.logprobs and other.logprobs,
+            limit=other.limit,
+        )
+
+
+_SCHEMA_FORMS: Final = ("json_schema", "json_object", "text")
+_SCHEMA_WORDS: Final = re.compile(
+    r"response[_ ]?format|json[_ ]?schema|json[_ ]?object|structured[ _-]?output|guided|grammar", re.IGNORECASE
+)
+_UNNAMED: Final = re.compile(
+    r"(unknown|unrecogni[sz]ed|unsupported|unexpected|extra)\b.{0,40}\b(param|argument|field|input|key|propert)|"
+    r"extra (fields|inputs)|not permitted",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """What an endpoint said against the parameters of a request; for matching only, it is never stored."""
+
+    param: str
+    text: str
+
+
+def complaint_of(error: BaseException) -> Complaint | None:
+    """Return the complaint of an endpoint that rejected a request (400 or 422), else None."""
+    if getattr(error, "status_code", None) not in {400, 422}:
+        return None
+    body = getattr(error, "body", None)
+    if not isinstance(body, dict):
+        return Complaint("", str(body or error).lower())
+    said = " ".join(str(body[name]) for name in ("message", "code", "detail") if body.get(name))
+    return Complaint(str(body.get("param") or "").lower(), (said or str(error)).lower())
+
+
+def weaker(abilities: Abilities, sent: dict[str, Any], complaint: Complaint) -> Abilities | None:
+    """Return what to try after a complaint about one of the parameters that were sent, or None."""
+    # A named parameter is believed before the words around it, which may quote the prompt.
+    words = complaint.param or complaint.text
+    if "logprob" in words and "logprobs" in sent:
+        return replace(abilities, logprobs=False)
+    if "temperature" in words and "temperature" in sent:
+        return replace(abilities, temperature=False)
+    if "max_completion_tokens" in words and "max_completion_tokens" in sent:
+        return replace(abilities, limit="max_tokens")
+    if "max_tokens" in words and "extra_body" in sent:
+        return replace(abilities, limit="max_completion_tokens")
+    unnamed = not complaint.param and _UNNAMED.search(words)
+    if "response_format" in sent and (_SCHEMA_WORDS.search(words) or unnamed):
+        step: Literal["json_object", "text"] = "json_object" if abilities.schema == "json_schema" else "text"
+        return replace(abilities, schema=step, prompted=True)
+    return None
+
+
+@dataclass
+class _Contact:
+    known: bool = False
+    busy: bool = False
+
+
+class Contacts:
+    """What this process has learned about endpoints; the first call to one goes alone.
+
+    So a refused key costs one request and not one for each call in parallel, and one call finds out for all of them
+    what the endpoint can do. The same holds for the first use of a parameter that endpoints may not know.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._contacts: dict[tuple[str, ...], _Contact] = {}
+        self._abilities: dict[tuple[str, str], Abilities] = {}
+        self._bell = Bell()
+
+    def abilities(self, endpoint: Endpoint) -> Abilities:
+        """Return what is known of an endpoint and a model."""
+        with self._lock:
+            return self._abilities.get((endpoint.key_id, endpoint.model), Abilities())
+
+    def learn(self, endpoint: Endpoint, abilities: Abilities) -> None:
+        """Remember what an endpoint and a model can do."""
+        key = (endpoint.key_id, endpoint.model)
+        with self._lock:
+            self._abilities[key] = self._abilities.get(key, Abilities()).without(abilities)
+
+    def known(self, endpoint: Endpoint, features: Iterable[str]) -> None:
+        """Let everybody go: the endpoint has answered in a way that tells what it is."""
+        with self._lock:
+            for key in _contact_keys(endpoint, features):
+                self._contacts.setdefault(key, _Contact()).known = True
+        self._bell.ring()
+
+    @asynccontextmanager
+    async def first(self, endpoint: Endpoint, features: Iterable[str], wait_s: float) -> AsyncIterator[None]:
+        """Go alone while the endpoint is unknown; wait for another one's first call at most `wait_s` seconds."""
+        led: list[_Contact] = []
+        try:
+            # Everybody takes them in the same order, so nobody waits for somebody who waits for him.
+            for key in _contact_keys(endpoint, features):
+                if (contact := await self._lead(key, wait_s)) is not None:
+                    led.append(contact)  # noqa: PERF401 - a cancelled wait must not lose those already led
+            yield
+        finally:
+            if led:
+                with self._lock:
+                    for contact in led:
+                        contact.busy = False
+                self._bell.ring()
+
+    async def _lead(self, key: tuple[str, ...], wait_s: float) -> _Contact | None:
+        """Return the contact that this caller leads; None when it is known or the wait is over."""
+        with self._lock:
+            contact = self._contacts.setdefault(key, _Contact())
+            if contact.known:
+                return None
+        give_up_at = time.monotonic() + wait_s
+        with self._bell.listening() as ear:
+            while True:
+                with self._lock:
+                    if contact.known:
+                        return None
+                    if not contact.busy:
+                        contact.busy = True
+                        return contact
+                left = give_up_at - time.monotonic()
+                if left <= 0:
+                    return None
+                await ear.heard(left)
+
+
+def _contact_keys(endpoint: Endpoint, features: Iterable[str]) -> list[tuple[str, ...]]:
+    key, model = endpoint.key_id, endpoint.model
+    return [(key,), (key, model), *((key, model, name) for name in sorted(features))]

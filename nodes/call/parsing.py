@@ -1,0 +1,198 @@
+"""From the text of an answer to a value: strict JSON, then JSON inside fences or prose, then repaired JSON.
+
+A pure ladder. It forgives form and never content: a value that the text does not hold, or holds twice in different
+ways, is refused. Messages name fields and types only, because they are stored and shown to the model again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from nodes.call.jsontext import decode, is_object, repair, same, spans, unwrap
+from nodes.errors import InvalidOutput, Refused, Transient, Truncated
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+How = Literal["text", "strict", "stripped", "repaired"]
+
+FIXES: Final = 3
+"""Rounds of validation after removing extra keys and normalising the case of enums: nested unions reveal their
+mistakes one after the other."""
+
+_HTML: Final = re.compile(r"\s*(<!doctype html|<html\b)", re.IGNORECASE)
+_THOUGHT: Final = re.compile(r"\s*<(think|thinking|reasoning)>.*?</\1>", re.IGNORECASE | re.DOTALL)
+_OPEN_THOUGHT: Final = re.compile(r"\s*<(think|thinking|reasoning)>", re.IGNORECASE)
+_FENCED: Final = re.compile(r"\s*```[\w-]*[ \t]*\r?\n?(.*?)\r?\n?[ \t]*```\s*", re.DOTALL)
+_OPTION: Final = re.compile(r"'((?:[^'\\]|\\.)*)'")
+
+
+@dataclass(frozen=True)
+class Parsed(Generic[T]):
+    """A value and how much help it needed."""
+
+    value: T
+    how: How
+
+
+def parse_text(text: str, *, finish_reason: str = "", refused: bool = False) -> Parsed[str]:
+    """Return an answer that is meant to be plain text.
+
+    Raises `Refused`, `Truncated`, `Transient` for the HTML page of a proxy, and `InvalidOutput` for an empty answer.
+    """
+    _check_form(text, finish_reason, refused)
+    if finish_reason == "length":
+        raise Truncated("the answer was cut off at the token limit")
+    thought = _THOUGHT.match(text)
+    said = (text[thought.end() :] if thought else text).strip()
+    if not said:
+        raise InvalidOutput("the answer is empty")
+    return Parsed(said, "text")
+
+
+def parse(text: str, schema: type[M], *, finish_reason: str = "", refused: bool = False) -> Parsed[M]:
+    """Return the one object of `schema` that an answer holds, and how it was found.
+
+    Raises `InvalidOutput` naming fields and types, `Truncated` for an answer whose end is missing even when it could be
+    made up, `Refused`, and `Transient` for the HTML page of a proxy.
+    """
+    _check_form(text, finish_reason, refused)
+    try:
+        return _parse(text, schema, cut=finish_reason == "length")
+    except RecursionError:
+        raise InvalidOutput("the answer is nested too deeply") from None
+
+
+def _check_form(text: str, finish_reason: str, refused: bool) -> None:
+    if refused:
+        raise Refused("the model declined to answer")
+    if finish_reason == "content_filter":
+        raise Refused("a content filter withheld the answer")
+    if not text.strip():
+        if finish_reason == "length":
+            raise Truncated("the token limit was reached before the answer began")
+        raise InvalidOutput("the answer is empty")
+    if _HTML.match(text):
+        raise Transient("the endpoint answered with a web page instead of a completion")
+
+
+def _parse(text: str, schema: type[M], *, cut: bool) -> Parsed[M]:
+    found, value = decode(text.strip())
+    if found:
+        return _validate(value, schema, "strict")
+    body = text
+    if thought := _THOUGHT.match(body):
+        body = body[thought.end() :]
+    elif _OPEN_THOUGHT.match(body):
+        raise Truncated("the answer ends while the model is still reasoning")
+    if fenced := _FENCED.fullmatch(body):
+        body = fenced[1]
+    found, value = decode(body.strip())
+    if found:
+        return _validate(value, schema, "stripped")
+    if cut:
+        raise Truncated("the answer was cut off at the token limit")
+    return _search(body, schema)
+
+
+def _search(body: str, schema: type[M]) -> Parsed[M]:
+    """Find the object in prose; repair it when it is whole but damaged."""
+    intact: list[Any] = []
+    damaged: list[str] = []
+    for span, whole in spans(body):
+        found, value = decode(span)
+        if found and is_object(value):
+            intact.append(unwrap(value))
+        elif not found and "{" in span:
+            if not whole:
+                raise Truncated("the answer ends inside its JSON")
+            damaged.append(span)
+    if len(intact) + len(damaged) == 0:
+        raise InvalidOutput("the answer holds no JSON object")
+    if damaged and (intact or len(damaged) > 1):
+        raise InvalidOutput("the answer holds several JSON objects, not all of them readable")
+    if damaged:
+        return _validate(repair(damaged[0]), schema, "repaired")
+    if any(not same(other, intact[0]) for other in intact[1:]):
+        raise InvalidOutput("the answer holds several different JSON objects")
+    return _validate(intact[0], schema, "stripped")
+
+
+def _validate(value: Any, schema: type[M], how: How) -> Parsed[M]:
+    value = unwrap(value)
+    if isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        raise InvalidOutput("the answer holds several different JSON objects")
+    if not isinstance(value, dict):
+        raise InvalidOutput(f"the answer is no JSON object but {_kind(value)}")
+    for _ in range(FIXES):
+        try:
+            return Parsed(schema.model_validate(value), how)
+        except ValidationError as error:
+            fixed = _fix(value, error)
+            if fixed is None:
+                raise InvalidOutput(_explain(error, schema)) from None
+            value, how = fixed, "repaired"
+    raise InvalidOutput("the answer does not fit the schema")
+
+
+def _fix(value: dict[str, Any], error: ValidationError) -> dict[str, Any] | None:
+    """Undo mistakes of form: extra keys, and enums that differ in case or surrounding space. None if there are none."""
+    fixed: dict[str, Any] = json.loads(json.dumps(value))
+    changed = False
+    for item in error.errors(include_url=False):
+        *path, last = item["loc"] or ("",)
+        holder: Any = fixed
+        try:
+            for part in path:
+                holder = holder[part]
+            current = holder[last]
+        except (KeyError, IndexError, TypeError):
+            continue
+        if item["type"] == "extra_forbidden":
+            del holder[last]
+            changed = True
+        elif item["type"] in {"literal_error", "enum"} and isinstance(current, str):
+            options = _OPTION.findall(str(item.get("ctx", {}).get("expected", "")))
+            meant = [option for option in options if option.lower() == current.strip().lower()]
+            if len(meant) == 1 and meant[0] != current:
+                holder[last] = meant[0]
+                changed = True
+    return fixed if changed else None
+
+
+def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
+    """Say which fields do not fit, in words that hold nothing of the answer."""
+    known = _field_names(schema)
+    parts = []
+    for item in error.errors(include_input=False, include_url=False, include_context=False)[:3]:
+        place = ".".join(str(part) if isinstance(part, int) or part in known else "…" for part in item["loc"])
+        # Validators of the caller's own may quote the value.
+        own = item["type"] in {"value_error", "assertion_error"}
+        message = "is not accepted" if own else item["msg"]
+        parts.append(f"{place}: {message}" if place else message)
+    more = error.error_count() - len(parts)
+    return "; ".join(parts) + (f" (and {more} more)" if more > 0 else "")
+
+
+def _field_names(schema: type[BaseModel]) -> set[str]:
+    names: set[str] = set()
+    pending: list[Any] = [schema.model_json_schema(by_alias=True), schema.model_json_schema(by_alias=False)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            if isinstance(node.get("properties"), dict):
+                names |= set(node["properties"])
+            pending += node.values()
+        elif isinstance(node, list):
+            pending += node
+    return names
+
+
+def _kind(value: Any) -> str:
+    kinds = {type(None): "null", bool: "a boolean", str: "a string", list: "an array"}
+    return kinds.get(type(value), "a number")

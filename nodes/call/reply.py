@@ -1,0 +1,70 @@
+"""What a task gets back from a model, and what it cost."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from nodes.call.chat import TokenLogprob
+from nodes.call.parsing import How
+
+T = TypeVar("T")
+
+
+@dataclass
+class Usage:
+    """What the calls of one attempt used, the failed ones too."""
+
+    calls: int = 0
+    """Requests sent to an endpoint."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_microusd: int = 0
+    repaired: int = 0
+    """Answers that needed more than strict JSON."""
+    unmetered: bool = False
+    """True when some endpoint did not tell what a request used: its cost is the worst case."""
+    model: str = ""
+    """The model of the last request."""
+
+
+@dataclass(frozen=True)
+class Reply(Generic[T]):
+    """A validated answer."""
+
+    value: T
+    """The object, or the text when no schema was asked for."""
+    text: str
+    """The answer as it came."""
+    how: How
+    """How the value was found: `strict`, `stripped`, `repaired`, or `text` without a schema."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+    def token_probability(self, value_text: str) -> float | None:
+        """Return the probability of the tokens that spell a value in the answer, such as the chosen enum.
+
+        It is the product over all tokens that touch the value. None when the endpoint told no log-probabilities, and
+        when the value cannot be found in the answer for certain.
+        """
+        if not self.logprobs or not value_text:
+            return None
+        spelled = "".join(item.token for item in self.logprobs)
+        place = _place_of(value_text, spelled)
+        if place is None:
+            return None
+        begin, end = place
+        position, total = 0, 0.0
+        for item in self.logprobs:
+            if position < end and position + len(item.token) > begin:
+                total += item.logprob
+            position += len(item.token)
+        return min(1.0, math.exp(total)) if math.isfinite(total) else 0.0
+
+
+def _place_of(value: str, spelled: str) -> tuple[int, int] | None:
+    """Find a value of JSON, or the value as the whole text; several places that could be meant are none."""
+    pattern = rf"""(?:[:\[,]\s*["']?|\A\s*["']?)\s*({re.escape(value)})\s*["']?\s*(?=[,}}\]]|\Z)"""
+    found = list(re.finditer(pattern, spelled, re.IGNORECASE))
+    return found[0].span(1) if len(found) == 1 else None

@@ -1,0 +1,161 @@
+"""Settings of model calls, read from the environment and `.env` when they are first needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from nodes.errors import ConfigurationError
+
+OPENAI_URL: Final = "https://api.openai.com/v1"
+DEFAULT_MODEL: Final = "gpt-4.1-mini"
+
+NO_KEY: Final = "no-key"
+"""Sent to endpoints that need no key, because the client refuses to work without one."""
+
+_NAMES: Final = (
+    "SUREFOOT_PROVIDER",
+    "SUREFOOT_MODEL",
+    "SUREFOOT_PRICES",
+    "SUREFOOT_MAX_COST_USD",
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+)
+
+Rate = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+
+
+class ModelPrice(BaseModel):
+    """Price of a model in USD per million tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    input: Rate
+    output: Rate
+    cached: Rate | None = None
+    """Price of input tokens that the endpoint had cached; None charges them like the others."""
+
+
+class CallSettings(BaseSettings):
+    """What model calls need to know: provider, model, endpoint, key, prices and the cap of a command."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+    )
+
+    provider: str = Field(default="", validation_alias="SUREFOOT_PROVIDER")
+    """`openai` when a key or a base URL is set, else `embedded`, unless it is named."""
+    model: str = Field(default=DEFAULT_MODEL, validation_alias="SUREFOOT_MODEL")
+    api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL", repr=False)
+    prices: Annotated[dict[str, ModelPrice | Literal["free"]], NoDecode] = Field(
+        default_factory=dict, validation_alias="SUREFOOT_PRICES"
+    )
+    """Prices by model, stronger than the list that genai-prices ships."""
+    max_cost_usd: float = Field(default=1.0, ge=0, allow_inf_nan=False, validation_alias="SUREFOOT_MAX_COST_USD")
+    """Cap of one command."""
+
+    @field_validator("prices", mode="before")
+    @classmethod
+    def _decode_prices(cls, value: Any) -> Any:
+        """Read the JSON here, so that a mistake in it is told like any other."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value, parse_float=Decimal)
+        except ValueError:
+            raise ValueError('is not JSON; an example is {"my-model": {"input": 0.1, "output": 0.4}}') from None
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_http(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value.strip())
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("is not an address such as http://127.0.0.1:8080/v1")
+        return value.strip().rstrip("/")
+
+    @model_validator(mode="after")
+    def _choose_provider(self) -> CallSettings:
+        if not self.provider:
+            remote = self.api_key is not None or self.base_url is not None
+            # The settings are frozen for everybody else.
+            object.__setattr__(self, "provider", "openai" if remote else "embedded")
+        return self
+
+    @property
+    def max_cost_microusd(self) -> int:
+        """Cap of one command in micro-dollars."""
+        return round(self.max_cost_usd * 1_000_000)
+
+
+def read_settings() -> CallSettings:
+    """Read the settings anew; raises `ConfigurationError` naming the variable that is wrong, never its value."""
+    try:
+        return CallSettings()
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_complaints(error))) from None
+
+
+def _complaints(error: ValidationError) -> list[str]:
+    found: dict[str, str] = {}
+    for item in error.errors(include_input=False, include_url=False):
+        name, *inside = (str(part) for part in item["loc"]) if item["loc"] else ("settings",)
+        place = f" ({inside[0]})" if inside else ""
+        message = item["msg"].removeprefix("Value error, ")
+        if name == "SUREFOOT_PRICES" and inside:
+            # A union tells the same mistake once for each of its members.
+            message = 'needs {"input": USD, "output": USD} per million tokens, or "free"'
+        found.setdefault(name + place, f"{name}{place}: {message}")
+    return list(found.values())
+
+
+_lock = threading.Lock()
+_cached: tuple[object, CallSettings] | None = None
+
+
+def call_settings() -> CallSettings:
+    """Return the settings, read again whenever the environment or `.env` has changed.
+
+    Raises `ConfigurationError` naming the variable that is wrong.
+    """
+    global _cached  # noqa: PLW0603 - one set of settings for the process, read at first use
+    stamp = (tuple(os.environ.get(name) for name in _NAMES), _env_file_stamp())
+    with _lock:
+        if _cached is None or _cached[0] != stamp:
+            _cached = (stamp, read_settings())
+        return _cached[1]
+
+
+def reset_call_settings() -> None:
+    """Forget the settings, so that the next use reads them."""
+    global _cached  # noqa: PLW0603 - see call_settings
+    with _lock:
+        _cached = None
+
+
+def _env_file_stamp() -> object:
+    path = Path(".env").absolute()
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (path, status.st_mtime_ns, status.st_size)

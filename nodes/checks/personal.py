@@ -1,0 +1,137 @@
+"""Does the text give away personal data?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
+from typing import Final
+
+from nodes.checks.contacts import emails, known_phones, phones
+from nodes.checks.plain import folded, plain
+
+_CARD: Final = re.compile(r"(?<![\d.])[2-6](?>(?:[ .-]{0,2}\d){12,18})(?!\d)")
+"""ISO/IEC 7812: 13 to 19 digits; the networks in use begin with 2 to 6."""
+
+_IBAN_START: Final = re.compile(r"(?<![^\W_])[a-z]{2}\d\d(?=[ -]?[a-z0-9])", re.IGNORECASE)
+IBAN_LENGTHS: Final = {
+    "AT": 20, "BE": 16, "BG": 22, "CH": 21, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "EE": 20, "ES": 24, "FI": 18, "FR": 27,
+    "GB": 22, "GR": 27, "HR": 21, "HU": 28, "IE": 22, "IS": 26, "IT": 27, "LI": 21, "LT": 20, "LU": 20, "LV": 21, "MC": 27,
+    "MT": 31, "NL": 18, "NO": 15, "PL": 28, "PT": 25, "RO": 24, "SA": 24, "SE": 24, "SI": 19, "SK": 24, "SM": 27, "TR": 26,
+    "AE": 23, "IL": 23, "BR": 29,
+}  # fmt: skip
+"""Characters of an IBAN by country, from the SWIFT IBAN registry."""
+
+_SSN: Final = re.compile(r"(?<![\w-])(?!000|666|9\d\d)\d{3}([- ])(?!00)\d\d\1(?!0000)\d{4}(?![\w-])")
+"""US social security numbers; the excluded ranges are never issued (SSA, since 2011)."""
+_SSN_NAMED: Final = re.compile(r"\b(?:ssn|social security)\b[^\d\n]{0,24}\d{3}[ -]?\d\d[ -]?\d{4}(?!\d)", re.IGNORECASE)
+_DNI: Final = re.compile(r"(?<!\w)([XYZ]?\d{7,8})[ -]?([A-HJ-NP-TV-Z])(?!\w)")
+_DNI_LETTERS: Final = "TRWAGMYFPDXBNJZSQVHLCKE"
+"""Spanish identity numbers carry this letter at the number modulo 23."""
+
+_CAP: Final = r"[A-ZÀ-ÖØ-Þ][\w'.-]{1,30}"
+_STREET: Final = re.compile(
+    rf"(?<![\w#.-])\d{{1,5}}[a-zA-Z]?,? (?:(?:N|S|E|W)\.? )?(?:{_CAP} ){{1,3}}"
+    r"(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Boulevard|Blvd|Terrace|Crescent|(?:Drive|Dr|Way|Place|Pl|Court|Ct|Square|Close)(?=[.,\n]|\Z))\b"
+    r"|\b[A-ZÄÖÜ](?:[\wäöüß-]{1,30}|[\wäöüß]{0,30}[ -])(?:[Ss]traße|[Ss]trasse|[Ss]tr\.|[Aa]llee|[Gg]asse) ?\d{1,4}[a-z]?\b"
+    r"|\b[A-ZÄÖÜ][\wäöüß-]{1,30}(?:weg|platz|ring|damm|ufer) \d{1,4}[a-z]?, ?\d{5} [A-ZÄÖÜ]"
+    rf"|(?:\b(?:[Cc]alle|[Aa]venida|Avda\.?|[Pp]laza|[Pp]aseo|[Cc]amino)|\bC/) ?(?:de |del |la |las |los |el ){{0,3}}{_CAP}(?: {_CAP}){{0,3}},? (?:n\.?[ºo]? ?)?\d{{1,4}}\b"
+)
+_STREET_WORDS: Final = {
+    "st": "street", "ave": "avenue", "rd": "road", "ln": "lane", "blvd": "boulevard", "dr": "drive", "pl": "place", "ct": "court",
+    "avda": "avenida", "c": "calle",
+}  # fmt: skip
+
+
+def _passes_luhn(digits: str) -> bool:
+    doubled = (sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
+    return (sum(map(int, digits[::-2])) + sum(doubled)) % 10 == 0
+
+
+def has_card(text: str) -> bool:
+    """Tell whether a text contains a payment card number, recognised by its check digit."""
+    for match in _CARD.finditer(plain(text)):
+        digits = re.sub(r"\D", "", match[0])
+        if len(set(digits)) > 1 and _passes_luhn(digits):
+            return True
+    return False
+
+
+def has_iban(text: str) -> bool:
+    """Tell whether a text contains a bank account number, recognised by its country and checksum."""
+    text = plain(text)
+    for match in _IBAN_START.finditer(text):
+        size = IBAN_LENGTHS.get(match[0][:2].upper())
+        if size is None:
+            continue
+        window = text[match.start() : match.start() + 2 * size]
+        number = "".join(islice((c for c in window if c not in " -.\t\n"), size)).upper()
+        if len(number) == size and number.isascii() and number.isalnum():
+            turned = number[4:] + number[:4]
+            if int("".join(str(int(c, 36)) for c in turned)) % 97 == 1:
+                return True
+    return False
+
+
+def has_identity_number(text: str) -> bool:
+    """Tell whether a text contains a US social security number or a Spanish identity number."""
+    text = plain(text)
+    if _SSN.search(text) or _SSN_NAMED.search(text):
+        return True
+    for number, letter in _DNI.findall(text):
+        digits = number.translate(str.maketrans("XYZ", "012"))
+        if len(digits) == 8 and _DNI_LETTERS[int(digits) % 23] == letter:
+            return True
+    return False
+
+
+def _streets(text: str) -> Iterator[str]:
+    yield from (_street_key(match[0]) for match in _STREET.finditer(plain(text)))
+
+
+def _street_key(text: str) -> str:
+    found = re.findall(r"[^\W_]+", folded(text.replace("ß", "ss")).replace("strasse", "str"))
+    return " ".join(_STREET_WORDS.get(word, word) for word in found)
+
+
+def _of_others(text: str, source: str) -> Iterator[str]:
+    if emails(text) - emails(source):
+        yield "an e-mail address"
+    if phones(text) - known_phones(source):
+        yield "a phone number"
+    if stated := set(_streets(text)):
+        known = f" {_street_key(source)} "
+        if any(f" {street} " not in known for street in islice(stated, 20)) or len(stated) > 20:
+            yield "a street address"
+
+
+def _in_full(text: str) -> Iterator[str]:
+    if has_card(text):
+        yield "a card number"
+    if has_iban(text):
+        yield "a bank account number"
+    if has_identity_number(text):
+        yield "an identity number"
+
+
+def personal_data(*, allow: Collection[str] = ()) -> Callable[[str, str], str | None]:
+    """Return a check that a text gives away no personal data.
+
+    An e-mail address, phone number or street that the source does not contain belongs to somebody else. Numbers of
+    cards, bank accounts and identity papers are refused even when the source has them: a reply does not repeat them.
+    `allow` lists contact data of one's own that a reply may give, such as the support address.
+    """
+    if isinstance(allow, str):
+        raise TypeError("allow is a collection of strings, not one string")
+    own = "\n".join(allow)
+
+    def check(text: str, source: str) -> str | None:
+        known = f"{source}\n{own}"
+        said = []
+        if repeated := list(_in_full(text)):
+            said.append(f"repeats {' and '.join(repeated)} in full")
+        if others := list(_of_others(text, known)):
+            said.append(f"contains {' and '.join(others)} of others, which the ticket does not mention")
+        return "; ".join(said) or None
+
+    return check
