@@ -95,6 +95,10 @@ _SCHEMA_FORMS: Final = ("json_schema", "json_object", "text")
 _SCHEMA_WORDS: Final = re.compile(
     r"response[_ ]?format|json[_ ]?schema|json[_ ]?object|structured[ _-]?output|guided|grammar", re.IGNORECASE
 )
+_NO_COMPLAINTS: Final = frozenset(
+    {"context_length_exceeded", "content_filter", "content_policy_violation", "invalid_prompt"}
+)
+"""Codes of rejections that are about the prompt, whatever words they come with."""
 _UNNAMED: Final = re.compile(
     r"(unknown|unrecogni[sz]ed|unsupported|unexpected|extra)\b.{0,40}\b(param|argument|field|input|key|propert)|"
     r"extra (fields|inputs)|not permitted",
@@ -112,7 +116,7 @@ class Complaint:
 
 def complaint_of(error: BaseException) -> Complaint | None:
     """Return the complaint of an endpoint that rejected a request (400 or 422), else None."""
-    if getattr(error, "status_code", None) not in {400, 422}:
+    if getattr(error, "status_code", None) not in {400, 422} or getattr(error, "code", None) in _NO_COMPLAINTS:
         return None
     body = getattr(error, "body", None)
     if not isinstance(body, dict):
@@ -181,10 +185,11 @@ class Contacts:
     async def first(self, endpoint: Endpoint, features: Iterable[str], wait_s: float) -> AsyncIterator[None]:
         """Go alone while the endpoint is unknown; wait for another one's first call at most `wait_s` seconds."""
         led: list[_Contact] = []
+        give_up_at = time.monotonic() + wait_s
         try:
             # Everybody takes them in the same order, so nobody waits for somebody who waits for him.
             for key in _contact_keys(endpoint, features):
-                if (contact := await self._lead(key, wait_s)) is not None:
+                if (contact := await self._lead(key, give_up_at)) is not None:
                     led.append(contact)  # noqa: PERF401 - a cancelled wait must not lose those already led
             yield
         finally:
@@ -194,13 +199,12 @@ class Contacts:
                         contact.busy = False
                 self._bell.ring()
 
-    async def _lead(self, key: tuple[str, ...], wait_s: float) -> _Contact | None:
+    async def _lead(self, key: tuple[str, ...], give_up_at: float) -> _Contact | None:
         """Return the contact that this caller leads; None when it is known or the wait is over."""
         with self._lock:
             contact = self._contacts.setdefault(key, _Contact())
             if contact.known:
                 return None
-        give_up_at = time.monotonic() + wait_s
         with self._bell.listening() as ear:
             while True:
                 with self._lock:

@@ -89,7 +89,7 @@ def repair(span: str) -> Any:
         value = None
     if not isinstance(value, dict):
         raise InvalidOutput("the answer holds no readable JSON object")
-    # Mending punctuation leaves every letter and digit where it was; whatever else changed was guessed.
+    # Mending punctuation leaves everything else where it was; a text that lost or got something was guessed at.
     guessed = _squeeze(json.dumps(value, ensure_ascii=False)) != _squeeze(span)
     empty = sum(leaf == "" for leaf in _leaves(value))
     if guessed or empty > len(re.findall(r"\"\"|''", span)):
@@ -109,7 +109,7 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def _squeeze(text: str) -> str:
-    """Reduce a text to its letters and digits, so that quotes, escapes and white space do not matter."""
+    """Reduce a text to what is not punctuation of JSON, so that quotes, commas and white space do not matter."""
     text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), text)
     text = re.sub(r"\\[nrtbf]", " ", text)
-    return "".join(char for char in text.lower() if char.isalnum()).replace("none", "null")
+    return re.sub(r"[\s{}\[\]:,;\"'`\\]", "", text).lower().replace("none", "null")

@@ -7,6 +7,7 @@ ways, is refused. Messages name fields and types only, because they are stored a
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, TypeVar
@@ -131,13 +132,27 @@ def _validate(value: Any, schema: type[M], how: How) -> Parsed[M]:
         raise InvalidOutput(f"the answer is no JSON object but {_kind(value)}")
     for _ in range(FIXES):
         try:
-            return Parsed(schema.model_validate(value), how)
+            return Parsed(_finite(schema.model_validate(value)), how)
         except ValidationError as error:
             fixed = _fix(value, error)
             if fixed is None:
                 raise InvalidOutput(_explain(error, schema)) from None
             value, how = fixed, "repaired"
     raise InvalidOutput("the answer does not fit the schema")
+
+
+def _finite(value: M) -> M:
+    """Refuse NaN and infinities, which pydantic reads out of strings and JSON cannot store."""
+    pending: list[Any] = [value.model_dump()]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, float) and not math.isfinite(node):
+            raise InvalidOutput("the answer holds a number that is not finite")
+        if isinstance(node, dict):
+            pending += node.values()
+        elif isinstance(node, list | tuple | set):
+            pending += node
+    return value
 
 
 def _fix(value: dict[str, Any], error: ValidationError) -> dict[str, Any] | None:

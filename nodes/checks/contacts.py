@@ -54,6 +54,11 @@ def phones(text: str) -> set[str]:
     return found
 
 
+def without_phones(text: str) -> str:
+    """Return the text without its phone numbers, for whoever looks for other numbers."""
+    return _PHONE.sub(" ", text)
+
+
 def known_phones(source: str) -> set[str]:
     """Return what counts as a known phone number: any run of seven or more digits of the source."""
     text = plain(source)

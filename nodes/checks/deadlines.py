@@ -30,12 +30,13 @@ _WITHIN: Final = r"within|inside|in|innerhalb(?:\svon)?|binnen|en|dentro\sde"
 _ARTICLE_DURATION: Final = re.compile(
     rf"\b(?:{_WITHIN})\s(?:the|an?|einer|eines|einem|der|una?|la)\s(?:next\s|nachsten\s|proxima\s)?({_ANY_UNIT})\b"
 )
+_BARE: Final = re.compile(r"(?<![\w.,:/#$€£-])\d{1,4}(?=\s?(?:[!?;)]|[.,](?!\d)|\Z))")
 _FEW: Final = re.compile(
     rf"\b(?:within|in the next|innerhalb|in den nachsten|en las proximas|en los proximos|dentro de)\s(?:the\s|von\s)?(?:next\s)?"
     rf"(?:an?\s)?(?:few|couple of|several|wenigen?|einigen|paar|unas|unos|pocas|pocos|horas|dias|stunden|tagen?)\b"
 )
 _CLOCK: Final = re.compile(
-    r"(?<![\d:.,/-])(\d\d?)(?::(\d\d)(?::\d\d)?|\.(\d\d)(?=\s?(?:uhr|h\b|[ap]\.?m)))?(?![\d:])\s?(?:([ap])\.?m\b|(uhr|h)\b)?"
+    r"(?<![\d:.,/])(\d\d?)(?::(\d\d)(?::\d\d)?|\.(\d\d)(?=\s?(?:uhr|h\b|[ap]\.?m)))?(?![\d:])\s?(?:([ap])\.?m\b|(uhr|h)\b)?"
 )
 
 _DAY_NAMES: Final = (
@@ -76,7 +77,7 @@ _RELATIVE: Final = {
     "this month": r"\b(?:this|end of the|end of) month\b|\b(?:diesen|ende des) monats?\b|\beste mes\b|\bfin(?:ales)? de mes\b",
     "next month": r"\bnext month\b|\b(?:nachsten|kommenden) monat\b|\b(?:proximo mes|mes que viene)\b",
     "this quarter": r"\b(?:this|next|end of the) quarter\b|\bq[1-4]\b|\bquartal\b|\btrimestre\b",
-    "this year": r"\b(?:this|next|end of the|end of) year\b|\bjahresende\b|\b(?:dieses|nachstes) jahr\b|\bfin de ano\b",
+    "this year": r"\byear[- ]end\b|\b(?:this|next|end of the|end of) year\b|\bjahresende\b|\b(?:dieses|nachstes) jahr\b|\bfin de ano\b",
 }
 _RELATIVE_PATTERNS: Final = {key: re.compile(pattern) for key, pattern in _RELATIVE.items()}
 _GERMAN_TOMORROW: Final = re.compile(
@@ -128,12 +129,21 @@ def _relative(text: str) -> set[str]:
     return found
 
 
+def _has_unknown_duration(text: str, source: str) -> bool:
+    stated = set(_durations(text))
+    if not stated:
+        return False
+    # `you charged me after 14!`: a number that counts nothing may count any unit.
+    bare = {int(number) for number in _BARE.findall(source)}
+    sizes = {(base, size) for base, size, _ in _UNIT_PATTERNS}
+    return bool(stated - set(_durations(source)) - {(base, n * size) for n in bare for base, size in sizes})
+
+
 def unknown_times(text: str, source: str) -> list[str]:
     """Return descriptions of the times in a text that its source does not mention."""
     text, known = _readable(text), _readable(source)
     found = []
-    known_durations = set(_durations(known))
-    if any(duration not in known_durations for duration in _durations(text)):
+    if _has_unknown_duration(text, known):
         found.append("a period of time")
     if _FEW.search(text) and not _FEW.search(known):
         found.append("a rough period of time")

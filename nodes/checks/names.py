@@ -29,9 +29,8 @@ _TITLED: Final = re.compile(
     rf"\b(?<!Don )(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herrn?|Frau|Sra?|Señora?|Doña)\b\.?{_GAP}(?P<names>{_WORD}(?:{_GAP}{_WORD})?)"
 )
 _SIGN_OFF: Final = re.compile(
-    r"(?:regards|sincerely|wishes|cheers|thanks|thank you|yours|truly|grüße|grüßen|gruß|saludos?|atentamente|cordialmente)"
+    r"(?i:regards|sincerely|wishes|cheers|thanks|thank you|yours|truly|grüße|grüßen|gruß|saludos?|atentamente|cordialmente)"
     rf"[,.!]?[ \t]{{0,4}}(?:\r?\n[ \t]{{0,8}}){{1,3}}[-*_ ]{{0,4}}(?P<names>{_WORD}(?:{_GAP}{_WORD}){{0,3}})",
-    re.IGNORECASE,
 )
 _INTRODUCED: Final = re.compile(
     r"\b(?:[Mm]y name is|[Tt]his is|I am|I'm|[Mm]ein Name ist|[Ii]ch hei(?:ß|ss)e|[Mm]e llamo|[Mm]i nombre es|[Ss]oy|named|called"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from nodes.checks.contacts import without_phones
 from nodes.checks.plain import plain
 
 _STANDARDS: Final = frozenset(
@@ -58,7 +59,7 @@ def unknown_references(text: str, source: str) -> int:
 
     `QM-20931`, `#20931` and `invoice 20931` are the same; a prefix alone invents nothing.
     """
-    text, source = plain(text), plain(source)
+    text, source = without_phones(plain(text)), plain(source)
     stated = []
     for match in _TOKEN.finditer(text):
         before = text[max(0, match.start() - 40) : match.start()]

@@ -1,0 +1,23 @@
+"""Shared fixtures, and an environment that is the same on every machine."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+pytest_plugins = ["servers", "openai_endpoint"]
+
+for _name in [n for n in os.environ if n.startswith(("SUREFOOT_", "OPENAI_", "LANGSMITH_", "LANGCHAIN_"))]:
+    if not _name.startswith("SUREFOOT_TEST_"):
+        del os.environ[_name]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_settings() -> None:
+    """Forget settings that another test has read from its environment."""
+    from nodes.call import reset_call_settings
+    from surefoot.settings import settings
+
+    reset_call_settings()
+    settings.cache_clear()
