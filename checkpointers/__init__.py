@@ -1,0 +1,44 @@
+"""LangGraph checkpoint savers on plain Redis or Valkey, with a private embedded server as the default.
+
+    with RedisSaver.from_url("embedded:", allow=[MyState]) as saver:
+        graph = builder.compile(checkpointer=saver)
+
+URLs: `redis://`, `rediss://`, `unix://`, `embedded:` (data in the user's data directory) and `embedded:DIRECTORY`.
+"""
+
+from ._clients import connect, connect_async
+from ._open import open_saver
+from .aio import AsyncRedisSaver
+from .errors import (
+    EmbeddedUnavailable,
+    SaverDenied,
+    SaverError,
+    SaverFull,
+    SaverUnavailable,
+    ThreadConflict,
+    ThreadFormatUnknown,
+    TypeNotAllowed,
+    UnsupportedUrl,
+    ValueNotStorable,
+    WrongLoop,
+)
+from .saver import RedisSaver
+
+__all__ = [
+    "AsyncRedisSaver",
+    "EmbeddedUnavailable",
+    "RedisSaver",
+    "SaverDenied",
+    "SaverError",
+    "SaverFull",
+    "SaverUnavailable",
+    "ThreadConflict",
+    "ThreadFormatUnknown",
+    "TypeNotAllowed",
+    "UnsupportedUrl",
+    "ValueNotStorable",
+    "WrongLoop",
+    "connect",
+    "connect_async",
+    "open_saver",
+]

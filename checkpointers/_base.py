@@ -1,0 +1,85 @@
+"""What every operation needs: the serializer, the versions, and a plan's shape.
+
+An operation is a generator that yields calls and is sent their replies, so that the sync and the async saver differ
+only in how they send a call. It yields exactly one `Call` in the ordinary case: an operation is one round trip.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Generator
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from ._codec import AllowedType, SafeSerializer, tagged, untagged
+from ._scripts import Argument, Call, Reply
+from .errors import ValueNotStorable
+
+T = TypeVar("T")
+Plan = Generator[Call, Reply, T]
+
+
+class SaverBase(BaseCheckpointSaver[str]):
+    """Knows the serializer and the versions, and no connection."""
+
+    def __init__(
+        self,
+        *,
+        ttl: float | timedelta | None = None,
+        allow: Collection[AllowedType] = (),
+        serde: SerializerProtocol | None = None,
+    ) -> None:
+        super().__init__(serde=serde or SafeSerializer(allow))
+        self.ttl = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+        if self.ttl is not None and self.ttl <= 0:
+            raise ValueError(f"ttl must be more than 0 seconds, not {self.ttl:g}")
+
+    def get_next_version(self, current: str | float | None, channel: None) -> Any:  # noqa: ARG002 - the contract
+        """Return a version greater than `current`, of the same type, that no fork of the thread will choose too.
+
+        A new thread gets an eight-digit hexadecimal counter and 32 random bits. Versions of another saver are continued
+        in their own type and width, because versions of one channel are compared with each other.
+        """
+        noise = random.getrandbits(32)
+        if current is None:
+            return f"{1:08x}.{noise:08x}"
+        if isinstance(current, str):
+            head = current.partition(".")[0]
+            if len(head) == 8:
+                return f"{int(head, 16) + 1:08x}.{noise:08x}"
+            return f"{int(head) + 1:0{len(head)}}.{noise:08x}"
+        if isinstance(current, int):
+            return current + 1 + (noise >> 8)
+        return current + 1 + noise / 2**32
+
+    def _dump(self, value: Any, name: str) -> bytes:
+        try:
+            return tagged(self.serde.dumps_typed(value))
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            kind = f"{type(value).__module__}.{type(value).__qualname__}"
+            raise ValueNotStorable(f"The value of {name!r} ({kind}) cannot be stored: {error}") from error
+
+    def _load(self, data: bytes) -> Any:
+        return self.serde.loads_typed(untagged(data))
+
+    def _ttl_argument(self) -> Argument:
+        return "" if self.ttl is None else int(self.ttl * 1000)
+
+
+def thread_of(config: RunnableConfig) -> str:
+    """Return the thread id of a config as text."""
+    return str(config["configurable"]["thread_id"])
+
+
+def namespace_of(config: RunnableConfig) -> str:
+    """Return the checkpoint namespace of a config; the root is the empty one."""
+    return str(config["configurable"].get("checkpoint_ns") or "")
+
+
+def config_of(thread_id: str, ns: str, checkpoint_id: str) -> RunnableConfig:
+    """Return the config that names one checkpoint."""
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ns, "checkpoint_id": checkpoint_id}}

@@ -1,0 +1,136 @@
+"""Plans of the operations that read."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import ormsgpack
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import Checkpoint, CheckpointTuple, DeltaChannelHistory, PendingWrite, get_checkpoint_id
+
+from . import _scripts as scripts
+from ._base import Plan, SaverBase, config_of, namespace_of, thread_of
+from ._codec import channel_of, escape, unescape, unframe, unframe_writes
+from ._scripts import Call
+
+Cursor = tuple[str, str | None]
+"""Where a listing goes on: before this id, or at this id in namespaces before the second part."""
+
+Page = tuple[list[CheckpointTuple], Cursor | None]
+
+PAGE = 200
+"""Checkpoints fetched by one round trip of a listing; bounds how long the server is busy with one reply."""
+
+FILTERED_PAGE = 50
+"""The same under a filter, which is applied after the fetch."""
+
+WALK_PAGE = 500
+"""Ancestors visited by one round trip of a history walk."""
+
+
+class ReadPlans(SaverBase):
+    """Each operation that reads, as a plan."""
+
+    def _plan_get(self, config: RunnableConfig) -> Plan[CheckpointTuple | None]:
+        thread_id = thread_of(config)
+        found = get_checkpoint_id(config) or ""
+        rows, values, _more = yield _read(thread_id, namespace_of(config), found, "", None, 1)
+        return self._tuple(thread_id, rows[0], _pairs(values)) if rows else None
+
+    def _plan_page(
+        self,
+        thread_id: str,
+        config: RunnableConfig | None,
+        wanted: dict[str, Any] | None,
+        cursor: Cursor,
+        limit: int | None,
+    ) -> Plan[Page]:
+        conf = config["configurable"] if config else {}
+        ns, found = conf.get("checkpoint_ns"), conf.get("checkpoint_id") or ""
+        # A filter is applied here, because a script cannot look into what may be encrypted.
+        size = FILTERED_PAGE if wanted else PAGE if limit is None else min(limit, PAGE)
+        rows, values, more = yield _read(thread_id, ns, found, cursor[0], cursor[1], size)
+        pairs = _pairs(values)
+        page = []
+        for row in rows:
+            metadata = self._metadata(row)
+            if not wanted or all(metadata.get(key) == value for key, value in wanted.items()):
+                page.append(self._tuple(thread_id, row, pairs))
+        if not more or not rows or (ns is not None and found):
+            return page, None
+        return page, (unescape(rows[-1][1]), None if ns is not None else unescape(rows[-1][0]))
+
+    def _plan_history(self, config: RunnableConfig, channels: Sequence[str]) -> Plan[dict[str, DeltaChannelHistory]]:
+        writes: dict[str, builtins.list[builtins.list[PendingWrite]]] = {channel: [] for channel in channels}
+        seeds: dict[str, Any] = {}
+        at = escape(get_checkpoint_id(config) or "")
+        while channels:
+            left = [escape(channel) for channel in writes if channel not in seeds]
+            call = Call(scripts.WALK, thread_of(config), (escape(namespace_of(config)), at, WALK_PAGE, *left))
+            at, steps = yield call
+            for found, *records in steps:
+                met = {unescape(name): data for name, data in _pairs(found).items()}
+                step: dict[str, builtins.list[PendingWrite]] = {}
+                for write in self._writes(records):
+                    step.setdefault(write[1], []).append(write)
+                for channel, entries in step.items():
+                    if channel not in seeds:
+                        writes[channel].append(entries)
+                seeds.update({channel: self._load(data) for channel, data in met.items()})
+            if not at:
+                break
+        # The walk went from young to old; a history is read from old to young.
+        histories: dict[str, DeltaChannelHistory] = {}
+        for channel, steps_of in writes.items():
+            histories[channel] = {"writes": [write for entries in reversed(steps_of) for write in entries]}
+            if channel in seeds:
+                histories[channel]["seed"] = seeds[channel]
+        return histories
+
+    def _tuple(self, thread_id: str, row: builtins.list[bytes], values: dict[bytes, bytes]) -> CheckpointTuple:
+        ns, checkpoint_id, record, *records = row
+        parent, refs, _histories, _run, body, metadata = unframe(record)
+        checkpoint: Checkpoint = self._load(body)
+        names = ((channel_of(name), ns + b"\0" + name) for name in unframe(refs))
+        checkpoint["channel_values"] = {c: self._load(values[name]) for c, name in names if name in values}
+        ns_text = unescape(ns)
+        return CheckpointTuple(
+            config=config_of(thread_id, ns_text, unescape(checkpoint_id)),
+            checkpoint=checkpoint,
+            metadata=self._load(metadata),
+            parent_config=config_of(thread_id, ns_text, unescape(parent)) if parent else None,
+            pending_writes=builtins.list(self._writes(records)),
+        )
+
+    def _metadata(self, row: builtins.list[bytes]) -> dict[str, Any]:
+        metadata: dict[str, Any] = self._load(unframe(row[2])[5])
+        return metadata
+
+    def _writes(self, records: Sequence[bytes]) -> Iterator[PendingWrite]:
+        """Yield the writes of one checkpoint in the order live execution applies them: task path, task id, index."""
+        found = []
+        for task, record in zip(records[::2], records[1::2], strict=True):
+            for idx, channel, body in unframe_writes(record):
+                path, data = ormsgpack.unpackb(body)
+                found.append((unescape(path), unescape(task), idx, unescape(channel), data))
+        found.sort(key=lambda write: write[:3])
+        return ((task_id, channel_name, self._load(data)) for _path, task_id, _idx, channel_name, data in found)
+
+
+def _read(thread_id: str, ns: str | None, found: str, before: str, last_ns: str | None, limit: int) -> Call:
+    args = (
+        "all" if ns is None else "one",
+        escape(ns or ""),
+        escape(found),
+        escape(before),
+        escape(last_ns or ""),
+        limit,
+        "0" if last_ns is None else "1",
+    )
+    return Call(scripts.READ, thread_id, args)
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))

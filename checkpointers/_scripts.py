@@ -1,0 +1,61 @@
+"""The Lua scripts, and one call of one of them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from ._codec import FORMAT, thread_keys
+
+_PRELUDE = files(__package__).joinpath("lua", "prelude.lua").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script's text with the shared prelude, and the digest EVALSHA knows it by."""
+
+    name: str
+    text: str
+    sha: str
+
+
+def _load(name: str) -> Script:
+    text = _PRELUDE + files(__package__).joinpath("lua", name + ".lua").read_text(encoding="utf-8")
+    # The protocol names scripts by SHA-1; nothing depends on its strength.
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+PUT = _load("put")
+PUT_WRITES = _load("put_writes")
+READ = _load("read")
+WALK = _load("walk")
+PRUNE = _load("prune")
+DELETE_RUNS = _load("delete_runs")
+EXPORT = _load("export")
+IMPORT = _load("import")
+EXPIRE = _load("expire")
+
+Argument = bytes | str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One round trip for one thread: a script, or a plain command when `script` is a string."""
+
+    script: Script | str
+    thread_id: str
+    args: tuple[Argument, ...] = ()
+
+    def command(self, *, whole: bool = False) -> tuple[Argument, ...]:
+        """Return the command to send; `whole` sends the text of the script instead of its digest."""
+        keys = thread_keys(self.thread_id)
+        if isinstance(self.script, str):
+            return (self.script, *keys, *self.args)
+        verb, body = ("EVAL", self.script.text) if whole else ("EVALSHA", self.script.sha)
+        return (verb, body, 2, *keys, FORMAT, *self.args)
+
+
+Reply = Any
+"""What a server answers; the shape of each script's answer is in its first lines."""

@@ -1,0 +1,300 @@
+"""The saver for async graphs; from other threads its sync methods work too."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import redis.asyncio as aredis
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+    get_checkpoint_id,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from redis.client import NEVER_DECODE
+from redis.exceptions import NoScriptError
+
+from ._base import Plan, thread_of
+from ._clients import FAILURES, explain, make_async_client
+from ._codec import KEY_PATTERN, AllowedType, thread_of_key
+from ._core import SaverCore
+from ._reading import Cursor
+from ._scripts import Call, Reply
+from .errors import WrongLoop
+
+T = TypeVar("T")
+
+
+class _Home:
+    """The loop a saver belongs to; its clones share it with the connections."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+
+class AsyncRedisSaver(SaverCore):
+    """Keeps checkpoints on a plain Redis or Valkey server; one round trip for each operation.
+
+    `client` is an async redis-py client (also a cluster one) of the caller's. `ttl` is in seconds and covers a thread
+    as a unit, counted from its last write; `None` keeps threads. `allow` lists the classes that may come back from the
+    store beside LangGraph's own. Every operation raises an error of `checkpointers.errors` when the server cannot do
+    it.
+
+    A saver belongs to the event loop that first uses it, because its connections do; another loop gets `WrongLoop`. The
+    sync methods work from any other thread, as long as that loop runs.
+    """
+
+    def __init__(
+        self,
+        client: aredis.Redis | aredis.RedisCluster,
+        *,
+        ttl: float | timedelta | None = None,
+        allow: Collection[AllowedType] = (),
+        serde: SerializerProtocol | None = None,
+    ) -> None:
+        super().__init__(ttl=ttl, allow=allow, serde=serde)
+        if not inspect.iscoroutinefunction(client.execute_command):
+            raise TypeError("AsyncRedisSaver needs an async client; with a sync one, use RedisSaver.")
+        self.client = client
+        self._home = _Home()
+
+    @classmethod
+    @asynccontextmanager
+    async def from_url(
+        cls,
+        url: str,
+        *,
+        ttl: float | timedelta | None = None,
+        allow: Collection[AllowedType] = (),
+        serde: SerializerProtocol | None = None,
+    ) -> AsyncIterator[AsyncRedisSaver]:
+        """Yield a saver on connections of its own, closed in the end.
+
+        Raises `UnsupportedUrl` for a URL of no known form. Connects at the first operation.
+        """
+        client = make_async_client(url)
+        saver = cls(client, ttl=ttl, allow=allow, serde=serde)
+        saver._home.loop = asyncio.get_running_loop()
+        try:
+            yield saver
+        finally:
+            await client.aclose()
+
+    def _settle(self) -> None:
+        running, home = asyncio.get_running_loop(), self._home
+        if home.loop is None:
+            home.loop = running
+        elif home.loop is not running:
+            raise WrongLoop(
+                "This AsyncRedisSaver belongs to another event loop. Make one in each loop, or use RedisSaver, which "
+                "any thread and loop may share."
+            )
+
+    async def _send(self, call: Call) -> Reply:
+        self._settle()
+        try:
+            try:
+                return await self._execute(call.command())
+            except NoScriptError:
+                return await self._execute(call.command(whole=True))
+        except FAILURES as error:
+            raise explain(error, self.client, call.thread_id) from error
+
+    async def _execute(self, command: tuple[Any, ...]) -> Reply:
+        send: Callable[..., Awaitable[Reply]] = self.client.execute_command
+        return await send(*command, **{NEVER_DECODE: True})
+
+    async def _run(self, plan: Plan[T]) -> T:
+        try:
+            call = next(plan)
+            while True:
+                call = plan.send(await self._send(call))
+        except StopIteration as stop:
+            return cast(T, stop.value)
+
+    async def _threads(self) -> AsyncIterator[str]:
+        self._settle()
+        try:
+            async for key in self.client.scan_iter(match=KEY_PATTERN, count=1000):
+                yield thread_of_key(key if isinstance(key, str) else key.decode())
+        except FAILURES as error:
+            raise explain(error, self.client, "*") from error
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return a checkpoint with its pending writes: the one named, or the latest of the namespace."""
+        return await self._run(self._plan_get(config))
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Yield checkpoints, newest first: of a namespace, of a whole thread, or of every thread (`config=None`).
+
+        `filter` compares metadata by key; `before` names the checkpoint to start after. Listing every thread scans the
+        keys of the server.
+        """
+        left = limit
+        async for thread_id in _one(thread_of(config)) if config else self._threads():
+            cursor: Cursor | None = ((get_checkpoint_id(before) if before else None) or "", None)
+            while cursor is not None and (left is None or left > 0):
+                page, cursor = await self._run(self._plan_page(thread_id, config, filter, cursor, left))
+                for found in page[:left]:
+                    yield found
+                left = None if left is None else left - len(page)
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint and the channel values that are new with it.
+
+        A version that already holds other data keeps it; this checkpoint refers to its own. Raises `ValueNotStorable`
+        for a value without a safe form.
+        """
+        return await self._run(self._plan_put(config, checkpoint, metadata, new_versions))
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store what a task wrote; a second call of the same task adds to the first."""
+        await self._run(self._plan_put_writes(config, writes, task_id, task_path))
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Delete everything stored for a thread."""
+        await self._run(self._plan_delete_thread(thread_id))
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Delete the checkpoints that these runs made, with their writes, in every thread.
+
+        Scans the keys of the server.
+        """
+        if run_ids:
+            async for thread_id in self._threads():
+                await self._run(self._plan_delete_runs(thread_id, run_ids))
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy everything stored for a thread to another id.
+
+        Raises `ThreadConflict` when the target holds anything else.
+        """
+        await self._run(self._plan_copy(source_thread_id, target_thread_id))
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Delete all but the latest checkpoint of each namespace (`keep_latest`), or all of them (`delete`).
+
+        Pending writes of what is kept stay, and so do the ancestors that delta channels are rebuilt from.
+        """
+        await self._run(self._plan_prune(thread_ids, strategy))
+
+    async def aexpire_thread(self, thread_id: str, ttl: float | timedelta | None) -> bool:
+        """Let a thread expire in `ttl` seconds, or never (`None`), whatever the saver's own ttl is.
+
+        A later write of a saver that has a ttl sets it again. Return whether the thread exists.
+        """
+        return await self._run(self._plan_expire(thread_id, ttl))
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Return what the ancestors of a checkpoint wrote to each channel since its last stored value."""
+        return await self._run(self._plan_history(config, channels))
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        loop = self._home.loop
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        reason = None
+        if here is not None and here is loop:
+            reason = (
+                "A sync method of AsyncRedisSaver would wait for its own loop. Use the async twin (aget_tuple, ...)."
+            )
+        elif loop is None or not loop.is_running():
+            reason = "A sync method of AsyncRedisSaver needs its loop to run in another thread. Use RedisSaver instead."
+        if reason is not None or loop is None:
+            work.close()
+            raise WrongLoop(reason)
+        return asyncio.run_coroutine_threadsafe(work, loop).result()
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """`aget_tuple`, from another thread."""
+        return self._wait(self.aget_tuple(config))
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """`alist`, from another thread, read as a whole."""
+
+        async def collect() -> builtins.list[CheckpointTuple]:
+            return [found async for found in self.alist(config, filter=filter, before=before, limit=limit)]
+
+        yield from self._wait(collect())
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """`aput`, from another thread."""
+        return self._wait(self.aput(config, checkpoint, metadata, new_versions))
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """`aput_writes`, from another thread."""
+        self._wait(self.aput_writes(config, writes, task_id, task_path))
+
+    def delete_thread(self, thread_id: str) -> None:
+        """`adelete_thread`, from another thread."""
+        self._wait(self.adelete_thread(thread_id))
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """`adelete_for_runs`, from another thread."""
+        self._wait(self.adelete_for_runs(run_ids))
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """`acopy_thread`, from another thread."""
+        self._wait(self.acopy_thread(source_thread_id, target_thread_id))
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """`aprune`, from another thread."""
+        self._wait(self.aprune(thread_ids, strategy=strategy))
+
+    def expire_thread(self, thread_id: str, ttl: float | timedelta | None) -> bool:
+        """`aexpire_thread`, from another thread."""
+        return self._wait(self.aexpire_thread(thread_id, ttl))
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """`aget_delta_channel_history`, from another thread."""
+        return self._wait(self.aget_delta_channel_history(config=config, channels=channels))
+
+
+async def _one(thread_id: str) -> AsyncIterator[str]:
+    yield thread_id

@@ -1,0 +1,65 @@
+"""What a saver raises.
+
+Every operation either does its work or raises one of these; none of them answers with `None` or an empty list because
+the server could not be asked.
+
+    SaverError
+    ├── SaverUnavailable          the server cannot be reached, or does not answer in time
+    │   ├── SaverDenied           the server refuses the password, the user or the command
+    │   ├── SaverFull             the server answers but cannot store (disk or memory full, read-only replica)
+    │   └── EmbeddedUnavailable   the private server cannot be started (no binary, unusable directory)
+    ├── ThreadFormatUnknown       the thread was written in a format this version does not know
+    ├── ThreadConflict            the target of a copy already holds something else
+    ├── TypeNotAllowed            a stored type is not in the allow-list, or can no longer be rebuilt
+    ├── ValueNotStorable          a value cannot be written in a form that is safe to read back
+    ├── UnsupportedUrl            the URL is of no known form (also a ValueError)
+    └── WrongLoop                 an async saver is used from a place where it cannot work (also a RuntimeError)
+
+Messages never contain a password.
+"""
+
+from __future__ import annotations
+
+
+class SaverError(Exception):
+    """Base of everything a saver raises on its own account."""
+
+
+class SaverUnavailable(SaverError):
+    """The server cannot be reached, or does not answer in time."""
+
+
+class SaverDenied(SaverUnavailable):
+    """The server refuses the password, the user or the command."""
+
+
+class SaverFull(SaverUnavailable):
+    """The server answers but cannot store: disk or memory full, or a read-only replica."""
+
+
+class EmbeddedUnavailable(SaverUnavailable):
+    """The private server cannot be started: no binary for this platform, or a directory that cannot be used."""
+
+
+class ThreadFormatUnknown(SaverError):
+    """The thread was written in a format that this version of the package does not know."""
+
+
+class ThreadConflict(SaverError):
+    """The target of a copy already holds something else; nothing was changed."""
+
+
+class TypeNotAllowed(SaverError):
+    """A stored type is not in the allow-list, or can no longer be rebuilt from what is stored."""
+
+
+class ValueNotStorable(SaverError):
+    """A value cannot be written in a form that is safe to read back."""
+
+
+class UnsupportedUrl(SaverError, ValueError):
+    """The URL is of no form that the package knows."""
+
+
+class WrongLoop(SaverError, RuntimeError):
+    """An async saver is used from an event loop or a thread where it cannot work."""

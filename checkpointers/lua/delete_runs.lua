@@ -1,0 +1,9 @@
+-- ARGV: format, run ids. Removes the checkpoints those runs made, with their writes. Answers with their number.
+local runs, gone = {}, {}
+for at = 2, #ARGV do runs[ARGV[at]] = true end
+for _, member in ipairs(redis.call('ZRANGE', index, 0, -1)) do
+  local ns, id = split(member)
+  local record = checkpoint(ns, id)
+  if record and runs[frames(record, RUN)[RUN]] then gone[#gone + 1] = member end
+end
+return remove(gone)

@@ -1,0 +1,21 @@
+-- ARGV: format, ttl ms or '', count n, n pairs of (field, value), members. Writes a copied thread into an empty one, or
+-- into one that a first try of the same copy filled.
+local ttl, count = ARGV[2], tonumber(ARGV[3])
+if redis.call('EXISTS', data, index) > 0 then
+  local same = redis.call('HLEN', data) == count
+  for at = 4, 2 + 2 * count, 2 do
+    if not same then break end
+    same = redis.call('HGET', data, ARGV[at]) == ARGV[at + 1]
+  end
+  if not same then return redis.error_reply('SFCONFLICT thread') end
+end
+local fields, members = {}, {}
+for at = 4, 3 + 2 * count do fields[#fields + 1] = ARGV[at] end
+for at = 4 + 2 * count, #ARGV do
+  members[#members + 1] = '0'
+  members[#members + 1] = ARGV[at]
+end
+in_pieces('HSET', data, fields, 4000)
+in_pieces('ZADD', index, members, 4000)
+expire(ttl)
+return 1

@@ -1,0 +1,62 @@
+-- ARGV: format, 'one' | 'all' namespaces, ns, id or '', before id or '', ns of the last row already seen (mode all),
+-- limit. Answers {rows, values, more}: a row is {ns, id, record, task, writes, task, writes, ...}; values are (name,
+-- bytes) pairs, each value once however many rows refer to it.
+local mode, ns, id, before, last_ns, limit = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
+
+-- Lua compares strings by the locale; ids are compared by bytes, as the index does.
+local function below(a, b)
+  for at = 1, math.min(#a, #b) do
+    local x, y = string.byte(a, at), string.byte(b, at)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+
+local picked = {}
+if mode == 'one' and id ~= '' then
+  if before == '' or below(id, before) then picked[1] = {ns, id} end
+elseif mode == 'one' then
+  local top = before == '' and '(' .. ns .. '\1' or '(' .. ns .. '\0' .. before
+  for _, member in ipairs(redis.call('ZREVRANGEBYLEX', index, top, '[' .. ns .. '\0', 'LIMIT', 0, limit)) do
+    picked[#picked + 1] = {ns, string.sub(member, #ns + 2)}
+  end
+else
+  local found = {}
+  for _, member in ipairs(redis.call('ZRANGE', index, 0, -1)) do
+    local its_ns, its_id = split(member)
+    local older = before == '' or below(its_id, before)
+    if its_id == before and ARGV[8] == '1' then older = below(its_ns, last_ns) end
+    if older and (id == '' or its_id == id) then found[#found + 1] = {its_ns, its_id} end
+  end
+  table.sort(found, function(a, b)
+    if a[2] == b[2] then return below(b[1], a[1]) end
+    return below(b[2], a[2])
+  end)
+  for at = 1, math.min(limit, #found) do picked[at] = found[at] end
+end
+
+local rows, values, seen = {}, {}, {}
+for _, pick in ipairs(picked) do
+  local record = checkpoint(pick[1], pick[2])
+  if record then
+    local member = pick[1] .. '\0' .. pick[2]
+    local row = {pick[1], pick[2], record}
+    for _, task in ipairs(tasks(pick[1], pick[2])) do
+      row[#row + 1] = task
+      row[#row + 1] = redis.call('HGET', data, 'w' .. member .. '\0' .. task)
+    end
+    rows[#rows + 1] = row
+    for _, name in ipairs(part(record, REFS)) do
+      local field = pick[1] .. '\0' .. name
+      if not seen[field] then
+        seen[field] = true
+        local value = redis.call('HGET', data, 'b' .. field)
+        if value then
+          values[#values + 1] = field
+          values[#values + 1] = value
+        end
+      end
+    end
+  end
+end
+return {rows, values, (#picked == limit) and 1 or 0}

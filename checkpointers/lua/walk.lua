@@ -1,0 +1,48 @@
+-- ARGV: format, ns, id or '' for the latest, limit, channels.
+-- Walks the parents of a checkpoint until each channel has met a stored value. Answers {next id or '', steps}; a step
+-- is {{channel, bytes, ...}, task, writes, task, writes, ...} with the writes of the wanted channels only.
+local ns, id, limit = ARGV[2], ARGV[3], tonumber(ARGV[4])
+local wanted, left = {}, 0
+for at = 5, #ARGV do
+  wanted[ARGV[at]] = true
+  left = left + 1
+end
+if id == '' then id = latest(ns) or '' end
+local record = id ~= '' and checkpoint(ns, id)
+local steps = {}
+while record and left > 0 and #steps < limit do
+  local parent = frames(record, 1)[1]
+  record = parent ~= '' and checkpoint(ns, parent)
+  if not record then
+    id = ''
+    break
+  end
+  id = parent
+  local found, step = {}, {false}
+  for _, task in ipairs(tasks(ns, id)) do
+    local kept = {}
+    for _, entry in ipairs(write_entries(redis.call('HGET', data, 'w' .. ns .. '\0' .. id .. '\0' .. task))) do
+      if wanted[entry[2]] then kept[#kept + 1] = entry[3] end
+    end
+    if #kept > 0 then
+      step[#step + 1] = task
+      step[#step + 1] = table.concat(kept)
+    end
+  end
+  for _, name in ipairs(part(record, REFS)) do
+    local channel = split(name)
+    if wanted[channel] then
+      local value = redis.call('HGET', data, 'b' .. ns .. '\0' .. name)
+      if value then
+        found[#found + 1] = channel
+        found[#found + 1] = value
+        wanted[channel] = nil
+        left = left - 1
+      end
+    end
+  end
+  step[1] = found
+  steps[#steps + 1] = step
+end
+if not record or left == 0 then id = '' end
+return {id, steps}

@@ -1,0 +1,251 @@
+"""The saver for sync graphs; under an async graph each operation runs in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import inspect
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import redis
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+    get_checkpoint_id,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from redis.client import NEVER_DECODE
+from redis.exceptions import NoScriptError
+
+from ._base import Plan, thread_of
+from ._clients import FAILURES, explain, make_client
+from ._codec import KEY_PATTERN, AllowedType, thread_of_key
+from ._core import SaverCore
+from ._reading import Cursor
+from ._scripts import Call, Reply
+
+T = TypeVar("T")
+
+
+class RedisSaver(SaverCore):
+    """Keeps checkpoints on a plain Redis or Valkey server; one round trip for each operation.
+
+    `client` is a sync redis-py client (also a cluster one) of the caller's. `ttl` is in seconds and covers a thread as
+    a unit, counted from its last write; `None` keeps threads. `allow` lists the classes that may come back from the
+    store beside LangGraph's own. Every operation raises an error of `checkpointers.errors` when the server cannot do
+    it. Thread-safe.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis | redis.RedisCluster,
+        *,
+        ttl: float | timedelta | None = None,
+        allow: Collection[AllowedType] = (),
+        serde: SerializerProtocol | None = None,
+    ) -> None:
+        super().__init__(ttl=ttl, allow=allow, serde=serde)
+        if inspect.iscoroutinefunction(client.execute_command):
+            raise TypeError("RedisSaver needs a sync client; with an async one, use AsyncRedisSaver.")
+        self.client = client
+
+    @classmethod
+    @contextmanager
+    def from_url(
+        cls,
+        url: str,
+        *,
+        ttl: float | timedelta | None = None,
+        allow: Collection[AllowedType] = (),
+        serde: SerializerProtocol | None = None,
+    ) -> Iterator[RedisSaver]:
+        """Yield a saver on connections of its own, closed in the end.
+
+        Raises `UnsupportedUrl` for a URL of no known form. Connects at the first operation.
+        """
+        client = make_client(url)
+        try:
+            yield cls(client, ttl=ttl, allow=allow, serde=serde)
+        finally:
+            client.close()
+
+    def _send(self, call: Call) -> Reply:
+        try:
+            try:
+                return self._execute(call.command())
+            except NoScriptError:
+                return self._execute(call.command(whole=True))
+        except FAILURES as error:
+            raise explain(error, self.client, call.thread_id) from error
+
+    def _execute(self, command: tuple[Any, ...]) -> Reply:
+        send: Callable[..., Reply] = self.client.execute_command
+        return send(*command, **{NEVER_DECODE: True})
+
+    def _run(self, plan: Plan[T]) -> T:
+        try:
+            call = next(plan)
+            while True:
+                call = plan.send(self._send(call))
+        except StopIteration as stop:
+            return cast(T, stop.value)
+
+    def _threads(self) -> Iterator[str]:
+        try:
+            for key in self.client.scan_iter(match=KEY_PATTERN, count=1000):
+                yield thread_of_key(key if isinstance(key, str) else key.decode())
+        except FAILURES as error:
+            raise explain(error, self.client, "*") from error
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return a checkpoint with its pending writes: the one named, or the latest of the namespace."""
+        return self._run(self._plan_get(config))
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Yield checkpoints, newest first: of a namespace, of a whole thread, or of every thread (`config=None`).
+
+        `filter` compares metadata by key; `before` names the checkpoint to start after. Listing every thread scans the
+        keys of the server.
+        """
+        left = limit
+        for thread_id in [thread_of(config)] if config else self._threads():
+            cursor: Cursor | None = ((get_checkpoint_id(before) if before else None) or "", None)
+            while cursor is not None and (left is None or left > 0):
+                page, cursor = self._run(self._plan_page(thread_id, config, filter, cursor, left))
+                yield from page[:left]
+                left = None if left is None else left - len(page)
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint and the channel values that are new with it.
+
+        A version that already holds other data keeps it; this checkpoint refers to its own. Raises `ValueNotStorable`
+        for a value without a safe form.
+        """
+        return self._run(self._plan_put(config, checkpoint, metadata, new_versions))
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Store what a task wrote; a second call of the same task adds to the first."""
+        self._run(self._plan_put_writes(config, writes, task_id, task_path))
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete everything stored for a thread."""
+        self._run(self._plan_delete_thread(thread_id))
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Delete the checkpoints that these runs made, with their writes, in every thread.
+
+        Scans the keys of the server.
+        """
+        if run_ids:
+            for thread_id in self._threads():
+                self._run(self._plan_delete_runs(thread_id, run_ids))
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy everything stored for a thread to another id.
+
+        Raises `ThreadConflict` when the target holds anything else.
+        """
+        self._run(self._plan_copy(source_thread_id, target_thread_id))
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Delete all but the latest checkpoint of each namespace (`keep_latest`), or all of them (`delete`).
+
+        Pending writes of what is kept stay, and so do the ancestors that delta channels are rebuilt from.
+        """
+        self._run(self._plan_prune(thread_ids, strategy))
+
+    def expire_thread(self, thread_id: str, ttl: float | timedelta | None) -> bool:
+        """Let a thread expire in `ttl` seconds, or never (`None`), whatever the saver's own ttl is.
+
+        A later write of a saver that has a ttl sets it again. Return whether the thread exists.
+        """
+        return self._run(self._plan_expire(thread_id, ttl))
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Return what the ancestors of a checkpoint wrote to each channel since its last stored value."""
+        return self._run(self._plan_history(config, channels))
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """`get_tuple`, in a thread."""
+        return await asyncio.to_thread(self.get_tuple, config)
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """`list`, read as a whole in a thread."""
+        found = await asyncio.to_thread(
+            lambda: builtins.list(self.list(config, filter=filter, before=before, limit=limit))
+        )
+        for item in found:
+            yield item
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """`put`, in a thread."""
+        return await asyncio.to_thread(self.put, config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """`put_writes`, in a thread."""
+        await asyncio.to_thread(self.put_writes, config, writes, task_id, task_path)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """`delete_thread`, in a thread."""
+        await asyncio.to_thread(self.delete_thread, thread_id)
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """`delete_for_runs`, in a thread."""
+        await asyncio.to_thread(self.delete_for_runs, run_ids)
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """`copy_thread`, in a thread."""
+        await asyncio.to_thread(self.copy_thread, source_thread_id, target_thread_id)
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """`prune`, in a thread."""
+        await asyncio.to_thread(lambda: self.prune(thread_ids, strategy=strategy))
+
+    async def aexpire_thread(self, thread_id: str, ttl: float | timedelta | None) -> bool:
+        """`expire_thread`, in a thread."""
+        return await asyncio.to_thread(self.expire_thread, thread_id, ttl)
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """`get_delta_channel_history`, in a thread."""
+        return await asyncio.to_thread(lambda: self.get_delta_channel_history(config=config, channels=channels))

@@ -1,0 +1,164 @@
+"""Fixtures with real servers, and what the saver tests share.
+
+Private embedded servers, plain Valkey on a loopback port, and Redis where it is installed. All are started by the tests
+and ended by process id.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    empty_checkpoint,
+)
+from langgraph.checkpoint.base.id import uuid6
+
+from checkpointers import embedded
+from checkpointers._place import binary
+
+PASSWORD = "correct-horse"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def tcp_server(program: str, *, password: str = "", port: int = 0, extra: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the URL of a plain server on the loopback interface that keeps nothing on disk."""
+    with tempfile.TemporaryDirectory(prefix="sf-tcp-") as directory:
+        port = port or free_port()
+        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]
+        command += [directory, *(("--requirepass", password) if password else ()), *extra]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        url = f"redis://:{password}@127.0.0.1:{port}/0" if password else f"redis://127.0.0.1:{port}/0"
+        try:
+            with redis.Redis.from_url(url) as client:
+                deadline = time.monotonic() + 20
+                while True:
+                    try:
+                        client.ping()
+                        break
+                    except redis.ConnectionError:
+                        if time.monotonic() > deadline or process.poll() is not None:
+                            raise
+                        time.sleep(0.02)
+            yield url
+        finally:
+            process.kill()
+            process.wait()
+
+
+def end_embedded(directory: str | Path) -> None:
+    """Kill the embedded server of a directory, if it runs; its watchdog ends with it."""
+    pid = embedded.server_pid(os.path.realpath(directory))
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def embedded_directory() -> Iterator[Path]:
+    """Yield a short directory for an embedded server, which is ended with it."""
+    directory = Path(tempfile.mkdtemp(prefix="sf-emb-"))
+    try:
+        yield directory
+    finally:
+        end_embedded(directory)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """A plain Valkey server over TCP, shared by the session."""
+    with tcp_server(binary()) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def password_url() -> Iterator[str]:
+    """A Valkey server that asks for `PASSWORD`, shared by the session."""
+    with tcp_server(binary(), password=PASSWORD) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis server of the system's, shared by the session."""
+    program = os.environ.get("SUREFOOT_TEST_REDIS_SERVER") or shutil.which("redis-server")
+    if not program:
+        pytest.skip("no redis-server on PATH; .ci/run installs one and runs this")
+    with tcp_server(program) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def shared_embedded_url() -> Iterator[str]:
+    """An embedded server shared by the session; use thread ids of your own."""
+    with embedded_directory() as directory:
+        yield f"embedded:{directory}"
+
+
+@pytest.fixture
+def embedded_dir() -> Iterator[Path]:
+    """A directory for an embedded server of the test's own."""
+    with embedded_directory() as directory:
+        yield directory
+
+
+@pytest.fixture
+def embedded_url(embedded_dir: Path) -> str:
+    """The URL of an embedded server of the test's own."""
+    return f"embedded:{embedded_dir}"
+
+
+@pytest.fixture(params=["embedded", "valkey", "redis"])
+def any_url(request: pytest.FixtureRequest) -> str:
+    """Each kind of server in turn, shared by the session; use thread ids of your own."""
+    name = {"embedded": "shared_embedded_url", "valkey": "valkey_url", "redis": "redis_url"}[request.param]
+    url: str = request.getfixturevalue(name)
+    return url
+
+
+def checkpoint_of(values: dict[str, Any], versions: ChannelVersions, checkpoint_id: str | None = None) -> Checkpoint:
+    """Return a checkpoint with these channels."""
+    checkpoint = empty_checkpoint()
+    checkpoint["id"] = checkpoint_id or str(uuid6(clock_seq=-1))
+    checkpoint["channel_values"], checkpoint["channel_versions"] = values, versions
+    return checkpoint
+
+
+def config_of(thread_id: str, ns: str = "", checkpoint_id: str | None = None) -> RunnableConfig:
+    """Return a config as LangGraph passes it."""
+    found = {"thread_id": thread_id, "checkpoint_ns": ns}
+    return {"configurable": found if checkpoint_id is None else {**found, "checkpoint_id": checkpoint_id}}
+
+
+def put_values(
+    saver: BaseCheckpointSaver[Any], config: RunnableConfig, step: int = 0, run_id: str | None = None, **values: Any
+) -> RunnableConfig:
+    """Store one checkpoint whose channels are all new; return its config."""
+    versions: ChannelVersions = {name: saver.get_next_version(None, None) for name in values}
+    metadata: CheckpointMetadata = {"source": "loop", "step": step, "parents": {}}
+    if run_id:
+        metadata["run_id"] = run_id
+    return saver.put(config, checkpoint_of(values, versions), metadata, versions)

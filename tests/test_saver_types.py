@@ -1,0 +1,262 @@
+"""What goes in comes out: types, odd ids, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import ormsgpack
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.types import Interrupt, Send
+from pydantic import BaseModel, SecretStr
+from servers import checkpoint_of, config_of, put_values
+
+from checkpointers import RedisSaver, TypeNotAllowed, ValueNotStorable
+from checkpointers._codec import (
+    SafeSerializer,
+    escape,
+    frame,
+    tagged,
+    thread_keys,
+    thread_of_key,
+    type_names,
+    unescape,
+    unframe,
+)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Word(enum.StrEnum):
+    YES = "yes"
+
+
+class Inner(BaseModel):
+    price: Decimal
+    colour: Colour
+
+
+class Outer(BaseModel):
+    inner: Inner
+    others: list[Inner]
+    seen: dict[int, datetime]
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    word: Word | None
+
+
+class Pair(NamedTuple):
+    left: int
+    right: Colour
+
+
+class Stranger(BaseModel):
+    name: str
+
+
+ALLOW = [Outer, Point, Pair]
+INNER = Inner(price=Decimal("1.10"), colour=Colour.RED)
+
+VALUES: list[Any] = [
+    None,
+    True,
+    -(2**63),
+    2**64 - 1,
+    0.1,
+    float("inf"),
+    float("-inf"),
+    "ünï\0code 🦶",
+    b"by\0tes\xff",
+    bytearray(b"ab\0c"),
+    [],
+    {},
+    "",
+    b"",
+    {1: "int key", "1": "str key", 2.5: "float key"},
+    {1, 2, 3},
+    frozenset({1}),
+    deque([1, 2]),
+    Decimal("1.10"),
+    Decimal("Infinity"),
+    datetime(2026, 1, 2, 3, 4, 5, 6),  # noqa: DTZ001 - naive times are stored too
+    datetime(2026, 1, 2, tzinfo=UTC),
+    datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=5, minutes=30))),
+    date(2026, 1, 2),
+    time(3, 4, 5),
+    timedelta(days=1, microseconds=1),
+    uuid.UUID(int=7),
+    Path("/some/where"),
+    re.compile(r"a+", re.IGNORECASE),
+    SecretStr("shh"),
+    HumanMessage("hello", id="1"),
+    AIMessage("hi", tool_calls=[{"name": "f", "args": {"a": 1}, "id": "2", "type": "tool_call"}]),
+    Send("node", {"a": 1}),
+    Interrupt(value={"q": 1}, id="abc"),
+    INNER,
+    Outer(inner=INNER, others=[INNER], seen={1: datetime(2026, 1, 1, tzinfo=UTC)}),
+    Point(1.5, Word.YES),
+    Point(float("inf"), None),
+    Pair(1, Colour.RED),
+    Colour.RED,
+    Word.YES,
+    [Outer(inner=INNER, others=[], seen={}), {"deep": [INNER]}],
+]
+
+
+@pytest.fixture
+def saver(any_url: str) -> Iterator[RedisSaver]:
+    with RedisSaver.from_url(any_url, allow=[*ALLOW, SecretStr]) as opened:
+        yield opened
+
+
+def test_every_type_survives_as_channel_write_and_metadata_free_of_change(saver: RedisSaver) -> None:
+    thread = str(uuid.uuid4())
+    config = put_values(saver, config_of(thread), **{f"c{n}": value for n, value in enumerate(VALUES)})
+    saver.put_writes(config, [(f"c{n}", value) for n, value in enumerate(VALUES)], "t")
+    found = saver.get_tuple(config)
+    assert found is not None
+    channels = [found.checkpoint["channel_values"][f"c{n}"] for n in range(len(VALUES))]
+    written = [value for _task, _channel, value in found.pending_writes or []]
+    for got in (channels, written):
+        assert got == VALUES
+        assert [type(value) for value in got] == [type(value) for value in VALUES]
+
+
+def test_nan_and_numpy_arrays_survive(saver: RedisSaver) -> None:
+    config = put_values(saver, config_of(str(uuid.uuid4())), nan=float("nan"), grid=np.arange(6.0).reshape(2, 3))
+    values = (saver.get(config) or {})["channel_values"]
+    assert values["nan"] != values["nan"]
+    assert (values["grid"] == np.arange(6.0).reshape(2, 3)).all()
+
+
+def test_an_empty_channel_stays_empty(saver: RedisSaver) -> None:
+    config = saver.put(config_of(str(uuid.uuid4())), checkpoint_of({}, {"gone": "1"}), {}, {"gone": "1"})
+    assert (saver.get(config) or {})["channel_values"] == {}
+
+
+@pytest.mark.parametrize("value", [Stranger(name="x"), [Stranger(name="x")], Send("n", Stranger(name="x"))])
+def test_a_type_outside_the_allow_list_is_told_never_degraded(saver: RedisSaver, value: Any) -> None:
+    thread = str(uuid.uuid4())
+    config = put_values(saver, config_of(thread), a=value)
+    with pytest.raises(TypeNotAllowed, match=r"test_saver_types\.Stranger.*allow="):
+        saver.get_tuple(config)
+    with pytest.raises(TypeNotAllowed):
+        list(saver.list(config_of(thread)))
+    wider = saver.with_allowlist([(Stranger.__module__, Stranger.__name__)])
+    assert wider is not saver
+    assert wider.get(config)["channel_values"]["a"] == value  # type: ignore[index]
+    assert saver.with_allowlist([(Outer.__module__, Outer.__name__)]) is saver
+
+
+def test_a_type_that_can_no_longer_be_built_is_told(saver: RedisSaver) -> None:
+    config = put_values(saver, config_of(str(uuid.uuid4())), a=INNER)
+    Inner.__name__, kept = "Renamed", Inner.__name__
+    try:
+        moved = put_values(saver, config_of(str(uuid.uuid4())), a=INNER)
+    finally:
+        Inner.__name__ = kept
+    assert saver.get(config) is not None
+    open_minded = saver.with_allowlist([(Inner.__module__, "Renamed")])
+    with pytest.raises(TypeNotAllowed, match="Renamed"):
+        open_minded.get_tuple(moved)
+
+
+def test_a_crafted_checkpoint_runs_no_code(saver: RedisSaver, tmp_path: Path) -> None:
+    mark = tmp_path / "executed"
+    call = ormsgpack.packb(("os", "system", f"touch {mark}"))
+    attacks = [tagged(("msgpack", ormsgpack.packb(ormsgpack.Ext(code, call)))) for code in range(6)] + [
+        tagged((tag, b"cos\nsystem\n(S'touch x'\ntR.")) for tag in ("pickle", "json", "msgpack+aes")
+    ]
+    thread = str(uuid.uuid4())
+    config = put_values(saver, config_of(thread), a=1)
+    data, _index = thread_keys(thread)
+    field = next(name for name in saver.client.hkeys(data) if name.startswith(b"b"))  # type: ignore[union-attr]
+    for attack in attacks:
+        saver.client.hset(data, field, attack)
+        with pytest.raises(TypeNotAllowed):
+            saver.get_tuple(config)
+    assert not mark.exists()
+    # The control: the serializer's own default does run it.
+    JsonPlusSerializer(allowed_msgpack_modules=True).loads_typed(("msgpack", ormsgpack.packb(ormsgpack.Ext(0, call))))
+    assert mark.exists()
+
+
+def test_what_cannot_be_stored_names_the_channel(saver: RedisSaver) -> None:
+    config = config_of(str(uuid.uuid4()))
+    for value, kind in ((object(), "object"), (2**70, "int"), (lambda: 0, "function")):
+        with pytest.raises(ValueNotStorable, match=f"'broken' .*{kind}"):
+            put_values(saver, config, broken=value)
+    assert saver.get_tuple(config) is None
+
+
+ODD = ["a", "a:b", "{a}", "a}", "{a", "a\0b", "a\x01b", "", "a b", "é🦶", "%7B", "a%b", "*", "[a]", "\n", "." * 300]
+
+
+def test_odd_ids_never_meet(saver: RedisSaver) -> None:
+    prefix = str(uuid.uuid4())
+    places = [(prefix + thread, ns) for thread in ODD for ns in ODD]
+    for thread, ns in places:
+        config = put_values(saver, config_of(thread, ns), **{"odd:ch\0an{nel": [thread, ns]})
+        saver.put_writes(config, [("odd:ch\0an{nel", ns)], "task" + ns, ns)
+    for thread, ns in places:
+        found = saver.get_tuple(config_of(thread, ns))
+        assert found is not None
+        assert found.checkpoint["channel_values"] == {"odd:ch\0an{nel": [thread, ns]}
+        assert found.pending_writes == [("task" + ns, "odd:ch\0an{nel", ns)]
+        assert found.config["configurable"]["checkpoint_ns"] == ns
+    saver.delete_thread(prefix + "a")
+    assert [thread for thread, ns in places if not saver.get_tuple(config_of(thread, ns))] == [prefix + "a"] * len(ODD)
+
+
+def test_a_thread_id_may_be_a_number(saver: RedisSaver) -> None:
+    number = uuid.uuid4().int % 10**9
+    saver.put({"configurable": {"thread_id": number, "checkpoint_ns": ""}}, checkpoint_of({}, {}), {}, {})
+    assert saver.get_tuple(config_of(str(number))) is not None
+
+
+ids = st.text(alphabet=st.characters(codec=None), max_size=12)
+
+
+@given(first=ids, second=ids)
+@example("a\0", "a")
+@example("\x01", "\0")
+def test_names_are_reversible_ordered_and_distinct(first: str, second: str) -> None:
+    assert unescape(escape(first)) == first
+    assert b"\0" not in escape(first)
+    raw = [text.encode("utf-8", "surrogatepass") for text in (first, second)]
+    assert (escape(first) < escape(second)) == (raw[0] < raw[1])
+    assert thread_of_key(thread_keys(first)[0]) == first
+    assert (set(thread_keys(first)) & set(thread_keys(second)) == set()) == (first != second)
+    tag = thread_keys(first)[0].partition("{")[2].partition("}")[0]
+    assert tag
+    assert tag == thread_keys(first)[1].partition("{")[2].partition("}")[0]
+
+
+@given(st.lists(st.binary(max_size=30)))
+def test_frames_are_reversible(parts: list[bytes]) -> None:
+    assert unframe(frame(parts)) == parts
+
+
+def test_allowing_a_model_allows_what_its_fields_mention() -> None:
+    names = {name for _module, name in type_names(ALLOW)}
+    assert {"Outer", "Inner", "Colour", "Point", "Word", "Pair"} <= names
+    assert "Stranger" not in names
+    assert SafeSerializer([("os.path", "join")]).loads_typed(("null", b"")) is None
