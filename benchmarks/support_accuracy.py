@@ -1,8 +1,9 @@
 """How good the embedded support models are: `python benchmarks/support_accuracy.py [--json]`.
 
 First five-fold stratified cross-validation on the shipped labelled tickets (the shipped phrases are only ever trained
-on), then the shipped model on the example tickets, which nothing was trained or tuned on. Needs no key and no network;
-takes under two minutes.
+on), then the shipped model on the example tickets, which nothing was trained on. The cues and phrases were written
+with tickets of the shipped set in view, so the first set of numbers flatters a little; the second is the one to quote.
+Needs no key and no network; takes under two minutes.
 """
 
 from __future__ import annotations
@@ -178,21 +179,23 @@ def main() -> None:
     assert {t.category for t in tickets} <= set(CATEGORIES)
     reports = {"cross_validated": report("Five-fold cross-validation", cross_validate(tickets))}
     sklearn("linear_model")
-    started = time.perf_counter()
+    started = time.process_time()
     model = shipped()
-    fit_s = time.perf_counter() - started
+    fit_s = time.process_time() - started
     examples = held_out()
     if examples:
-        started = time.perf_counter()
+        started = time.process_time()
         reports["held_out"] = report("Example tickets, never trained on", predict(model, examples))
-        per_ticket = (time.perf_counter() - started) / len(examples)
+        per_ticket = (time.process_time() - started) / len(examples)
         reports["speed"] = {"fit_s": round(fit_s, 2), "predict_ms": round(per_ticket * 1000, 1)}
     if arguments.json:
         print(json.dumps(reports, indent=2))
         return
     for name, numbers in reports.items():
         if name == "speed":
-            print(f"\nfit {numbers['fit_s']} s; category and urgency of one ticket {numbers['predict_ms']} ms")
+            print(
+                f"\nCPU time: fit {numbers['fit_s']} s, category and urgency of one ticket {numbers['predict_ms']} ms"
+            )
         else:
             show(numbers)
 

@@ -19,7 +19,7 @@ from langgraph.runtime import get_runtime
 from pydantic import BaseModel
 
 from nodes import bridge, events
-from nodes.call import Call, Usage, call_settings, classify_error
+from nodes.call import Call, Usage, call_settings, classify_error, prepare_settings
 from nodes.decide import summarise
 from nodes.errors import BudgetSpent, CallError, CallTimeout, ConfigurationError, Permanent, SurefootError
 from nodes.policy import Policy, ResolvedPolicy
@@ -247,6 +247,7 @@ class _Try:
 def _attempt_function(task: Task[Any, Any], policy: Policy) -> bridge.NodeFunction:
     async def attempt(state: RunState, config: RunnableConfig) -> dict[str, Any]:
         context = run_context()
+        await prepare_settings()
         pending = state.failures.get(task.name)
         entry = ladder_start(task, context)
         if pending is not None and pending.decision is not None and pending.decision.provider:

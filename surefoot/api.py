@@ -111,6 +111,8 @@ async def resume_in(
             raise ThreadBusy(f"another process is working on thread {record.key}; try again when it is done")
         try:
             start, raw = await next_start(pipeline, store, record, None)
+            if answer is None:
+                answer = overdue_default(raw)
             if answer is not None:
                 pending_id, request = question_of(record, raw, interrupt_id)
                 decision = validate_answer(request, pipeline.state, _as_answer(answer))
@@ -146,6 +148,16 @@ async def _go_on(pipeline: Any, store: Store, record: ThreadRecord, start: Any) 
         raise
     await store.save(updated(record, result, raw))
     return result
+
+
+def overdue_default(raw: RawThread) -> ReviewDecision | None:
+    """Return the default action of a question whose due time has passed, if it has one."""
+    for item in raw.interrupts:
+        value = item["value"] if isinstance(item["value"], Mapping) else {}
+        overdue = (value.get("due_at") or float("inf")) < time.time()
+        if overdue and value.get("default_action") in ("accept", "reject"):
+            return ReviewDecision(type=value["default_action"], by="default", comment="nobody answered in time")
+    return None
 
 
 def _as_answer(answer: Any) -> Any:

@@ -48,8 +48,11 @@ class Pipeline:
         return cast(Mapping[str, Task[Any, Any]], importlib.import_module(f"tasks.{self.module}").TASKS)
 
     def providers(self, context: RunContext) -> dict[str, str]:
-        """Return the ladder entry that each task starts with."""
-        return {name: ladder_start(task, context) for name, task in self.tasks.items()}
+        """Return the ladder entry that each task starts with; raises `ConfigurationError` for an unknown provider."""
+        entries = {name: ladder_start(task, context) for name, task in self.tasks.items()}
+        for name, entry in entries.items():
+            self.tasks[name].provider(entry.partition(":")[0])
+        return entries
 
     def estimate_microusd(self, items: Sequence[Item], context: RunContext) -> int:
         """Estimate the micro-dollars of the items; raises `ConfigurationError` for a model without a price."""

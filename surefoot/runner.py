@@ -86,6 +86,7 @@ class Runner:
         self._sleeping: dict[str, float] = {}
         self._working: dict[str, asyncio.Task[Any]] = {}
         self._summary = Summary()
+        self._crash: Exception | None = None
         self.stop_error: StopRun | None = None
         """What stopped the run, where that was a setting or a budget."""
 
@@ -125,6 +126,8 @@ class Runner:
             task.add_done_callback(under_way.discard)
         if under_way:
             await asyncio.gather(*under_way)
+        if self._crash is not None:
+            raise self._crash
 
     async def _one(self, item: Item, on_result: Callable[[Result], None]) -> None:
         """Run one item and report it; holds a slot, which it gives back while it waits for a time that is far."""
@@ -143,8 +146,12 @@ class Runner:
             on_result(result)
         except Refused as refused:
             self._summary.refused.append(BadLine(item.line, str(refused)))
-        except (SaverError, OSError) as error:
+        except (SaverError, SurefootError, OSError) as error:
             self._halt(str(error))
+        except Exception as error:
+            # A mistake of ours or of a listener: stop in order, then raise it where the run was asked for.
+            self._crash = self._crash or error
+            self._stop.set()
         finally:
             if holding:
                 self._slots.release()

@@ -7,7 +7,7 @@ from nodes.call.endpoint import chat_endpoint
 from nodes.call.guard import Admission, Cap, Guard, MemoryGuard, Request, Settlement, get_guard, set_guard
 from nodes.call.prices import Price, TokenUsage, estimate_microusd, price
 from nodes.call.reply import Reply, Usage
-from nodes.call.settings import CallSettings, call_settings, reset_call_settings
+from nodes.call.settings import CallSettings, call_settings, prepare_settings, reset_call_settings
 
 __all__ = [
     "Admission",
@@ -29,6 +29,7 @@ __all__ = [
     "classify_error",
     "estimate_microusd",
     "get_guard",
+    "prepare_settings",
     "price",
     "reset_call_settings",
     "reset_contacts",

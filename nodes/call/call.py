@@ -192,7 +192,7 @@ class Call:
             return answer
         finally:
             self._charge(charge)
-            await guard.settle(admission, charge.settlement(time.monotonic() - began))
+            await guard.settle(admission, charge.settlement(time.monotonic() - began, admission.timeout_s))
 
     def _ask(self, endpoint: Endpoint, worst: int) -> Request:
         caps = []

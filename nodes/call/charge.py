@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from nodes.call.chat import Answer
 from nodes.call.classify import EndpointRefusal, never_sent
@@ -11,6 +11,9 @@ from nodes.call.guard import HaltScope, Settlement
 from nodes.call.prices import Price
 from nodes.errors import CallError, ConfigurationError
 from state import Outcome
+
+LATE: Final = 0.9
+"""Part of its time limit after which a cancelled request counts as timed out."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,12 @@ class Charge:
         halt = error.scope if isinstance(error, EndpointRefusal) else None
         return cls(outcome, 0 if nothing else worst, unmetered=not nothing, halt=halt, error=str(error))
 
-    def settlement(self, latency_s: float) -> Settlement:
+    def settlement(self, latency_s: float, timeout_s: float) -> Settlement:
         """Return it as the guard takes it."""
+        # The time limit of the attempt ends with that of its request, and cancels it: it is as slow as any timeout.
+        late = self.outcome == "cancelled" and latency_s >= LATE * timeout_s
         return Settlement(
-            outcome=self.outcome,
+            outcome="timeout" if late else self.outcome,
             cost_microusd=self.cost,
             latency_s=latency_s,
             tokens_in=self.tokens_in,

@@ -6,7 +6,9 @@ Clients pool connections and belong to one event loop. They are kept by loop and
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import warnings
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -55,9 +57,9 @@ async def send(
 
     `timeout_s` bounds each wait for bytes; the caller bounds the whole.
     """
+    model = await _model(endpoint)
     import openai
 
-    model = _pool().model(endpoint)
     try:
         message = await model.ainvoke(list(messages), timeout=timeout_s, **parameters)
     except (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError) as error:
@@ -148,6 +150,9 @@ class _Pool:
     def _build(self, endpoint: Endpoint) -> ChatOpenAI:
         from langchain_openai import ChatOpenAI
 
+        # Advice about `with_structured_output`, given whenever an endpoint turns out not to know json_schema.
+        for advice in ("This model does not support OpenAI's structured output", "Invalid schema for response_format"):
+            warnings.filterwarnings("ignore", message=advice)
         return ChatOpenAI(
             model=endpoint.model,
             base_url=endpoint.url,
@@ -155,6 +160,8 @@ class _Pool:
             # One owner of retries: the retry node.
             max_retries=0,
             http_async_client=self.http,
+            # The connections go through it already; the client refuses to be given both.
+            openai_proxy=None,
             # Under stream_mode="messages" LangChain would stream on its own, and a broken stream is no error to it.
             disable_streaming=True,
             use_responses_api=False,
@@ -178,17 +185,36 @@ _lock = threading.Lock()
 _pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
 
 
-def _pool() -> _Pool:
-    """Return the connections of the running loop; those of loops that ended otherwise are dropped here."""
+async def _model(endpoint: Endpoint) -> ChatOpenAI:
+    """Return the running loop's chat model for an endpoint.
+
+    The first one is made in a thread: importing the client takes a second and reads files, which would block the loop.
+    """
     loop = asyncio.get_running_loop()
+    if (pool := _pools.get(loop)) is None:
+        http = await asyncio.to_thread(_http_client)
+        pool = _pool(loop, http)
+        if pool.http is not http:
+            await http.aclose()
+    if (endpoint.key_id, endpoint.model) not in pool.models:
+        return await asyncio.to_thread(pool.model, endpoint)
+    return pool.model(endpoint)
+
+
+def _http_client() -> Any:
+    import openai
+
+    return openai.DefaultAsyncHttpxClient(proxy=os.environ.get("OPENAI_PROXY") or None)
+
+
+def _pool(loop: asyncio.AbstractEventLoop, http: Any) -> _Pool:
+    """Return the connections of a loop, new ones if it has none; those of loops that ended otherwise are dropped."""
     with _lock:
         if (pool := _pools.get(loop)) is not None:
             return pool
         for ended in [other for other in _pools if other.is_closed()]:
             del _pools[ended]
-    import openai
-
-    pool = _Pool(openai.DefaultAsyncHttpxClient())
+    pool = _Pool(http)
     pool.keeper = pool.close_with_loop()
     # The first step registers the generator with the loop; it never really waits, so it can be driven by hand.
     with suppress(StopIteration):

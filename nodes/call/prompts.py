@@ -22,9 +22,17 @@ formats), and validation here checks those anyway."""
 def messages(prompt: str | Sequence[BaseMessage], feedback: str | None) -> list[BaseMessage]:
     """Return a prompt as messages, with the reason why an earlier answer was not accepted at its end."""
     listed: list[BaseMessage] = [HumanMessage(prompt)] if isinstance(prompt, str) else list(prompt)
-    if not feedback:
-        return listed
-    return append(listed, f"Your previous answer was not accepted: {feedback}\nAnswer again and avoid this.")
+    if feedback:
+        listed = append(listed, f"Your previous answer was not accepted: {feedback}\nAnswer again and avoid this.")
+    return [_sendable(message) for message in listed]
+
+
+def _sendable(message: BaseMessage) -> BaseMessage:
+    """Replace half characters (an emoji cut in two), which no request can carry."""
+    if not isinstance(message.content, str) or message.content.isascii():
+        return message
+    whole = message.content.encode("utf-8", "replace").decode()
+    return message if whole == message.content else message.model_copy(update={"content": whole})
 
 
 def append(listed: Sequence[BaseMessage], text: str) -> list[BaseMessage]:
@@ -41,7 +49,6 @@ def size(listed: Sequence[BaseMessage], parameters: dict[str, Any]) -> int:
     for message in listed:
         content = message.content
         text = content if isinstance(content, str) else json.dumps(content, default=str, ensure_ascii=False)
-        # A lone surrogate cannot be sent; it must not break the sum either.
         total += len(text.encode("utf-8", "replace")) + len((message.name or "").encode("utf-8", "replace"))
         if message.additional_kwargs or getattr(message, "tool_calls", None):
             total += len(json.dumps(message.model_dump(exclude={"content"}), default=str).encode())

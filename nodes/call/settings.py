@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import threading
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -133,16 +133,29 @@ _cached: tuple[object, CallSettings] | None = None
 
 
 def call_settings() -> CallSettings:
-    """Return the settings, read again whenever the environment or `.env` has changed.
+    """Return the settings, read again whenever the environment has changed; `.env` is read once.
 
     Raises `ConfigurationError` naming the variable that is wrong.
     """
     global _cached  # noqa: PLW0603 - one set of settings for the process, read at first use
-    stamp = (tuple(os.environ.get(name) for name in _NAMES), _env_file_stamp())
+    stamp = _stamp()
     with _lock:
         if _cached is None or _cached[0] != stamp:
             _cached = (stamp, read_settings())
         return _cached[1]
+
+
+async def prepare_settings() -> None:
+    """Read the settings in a thread, unless they are known: reading `.env` would block the event loop.
+
+    Call it before `call_settings` wherever a loop runs; LangGraph's development server refuses blocking calls.
+    """
+    if _cached is None or _cached[0] != _stamp():
+        await asyncio.to_thread(call_settings)
+
+
+def _stamp() -> object:
+    return tuple(os.environ.get(name) for name in _NAMES)
 
 
 def reset_call_settings() -> None:
@@ -150,12 +163,3 @@ def reset_call_settings() -> None:
     global _cached  # noqa: PLW0603 - see call_settings
     with _lock:
         _cached = None
-
-
-def _env_file_stamp() -> object:
-    path = Path(".env").absolute()
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return (path, status.st_mtime_ns, status.st_size)

@@ -14,7 +14,10 @@ _EMAIL: Final = re.compile(
     r"(?<![\w.%+-])[\w.%+'-]{1,64}+@((?:[\w-]{1,63}\.){1,8}[\w-]{2,24})|[\w%+-]{1,32}@(?:[\w-]{1,63}\.){1,8}[\w-]{2,24}"
 )
 
-_CUE: Final = r"\b(?:tel|telefon|telefono|teléfono|phone|call|mobile|cell|mobil|handy|móvil|whatsapp|fax|hotline|rufnummer|llam\w{1,8}|anrufen)\b"
+_CUE: Final = (
+    r"\b(?:tel|telefon|telefono|teléfono|phone|call|mobile|cell"
+    r"|mobil|handy|móvil|whatsapp|fax|hotline|rufnummer|llam\w{1,8}|anrufen)\b"
+)
 _PHONE: Final = re.compile(
     r"(?<![\w#])\+\d{1,3}(?>(?:[ ./()-]{0,3}\d){6,14})(?!\d)"
     r"|(?<![\w#-])(?:1[ .-])?\(?\d{3}\)?[ .-]{1,2}\d{3}[ .-]\d{4}(?![\d-])"
@@ -27,12 +30,16 @@ _PHONE: Final = re.compile(
 _DATE: Final = re.compile(r"\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[-/.]\d\d?[-/.]\d{2,4}|\(?0?\d{1,2}[-/ ]\d{4}")
 _LONG_RUN: Final = re.compile(r"\d(?:[ ./()-]{0,2}\d){6,}+")
 
-TOP_LEVEL: Final = "com|org|net|io|dev|app|ai|info|biz|eu|uk|de|es|at|ch|fr|it|nl|us|ca|mx|ar|cl|test|example|invalid|shop|cloud|help|support|ly|gl"
+TOP_LEVEL: Final = (
+    "com|org|net|io|dev|app|ai|info|biz|eu|uk|de"
+    "|es|at|ch|fr|it|nl|us|ca|mx|ar|cl|test|example|invalid|shop|cloud|help|support|ly|gl"
+)
 """Endings by which a bare domain is recognised; a link with a scheme or `www.` needs none of them."""
 _LINK: Final = re.compile(
     r"\b(?:https?|ftp)://[^\s<>\"'`|]{1,2000}"
     r"|\bwww\.[^\s<>\"'`|]{1,2000}"
-    rf"|(?<![\w@./-])(?:[a-z0-9][a-z0-9-]{{0,62}}\.){{1,6}}(?:{TOP_LEVEL})\b(?![\w@-]|\.\w)(?:[/?:#][^\s<>\"'`|]{{0,2000}})?",
+    rf"|(?<![\w@./-])(?:[a-z0-9][a-z0-9-]{{0,62}}\.){{1,6}}(?:{TOP_LEVEL})\b(?![\w@-]"
+    rf"|\.\w)(?:[/?:#][^\s<>\"'`|]{{0,2000}})?",
     re.IGNORECASE,
 )
 _SCHEME: Final = re.compile(r"(?:https?|ftp)://|www\.", re.IGNORECASE)

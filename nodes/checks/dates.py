@@ -42,19 +42,22 @@ _ISO: Final = re.compile(rf"(?<![\d-]){_YEAR}[-/.](?P<m>\d\d?)[-/.](?P<d>\d\d?)(
 _NUMERIC: Final = re.compile(r"(?<![\d/.-])(\d\d?)([/.-])(\d\d?)\2((?:19|20)?\d\d)(?![\d/]|[.-]\d)")
 _SHORT: Final = re.compile(r"(?<![\w/.,-])(\d\d?)([/.])(\d\d?)(\.?)(?![\w/]|[.,-]\d|\s?%)")
 _DAY_MONTH: Final = re.compile(
-    rf"(?<![\d.,:/-])(?P<d>\d\d?)(?:st|nd|rd|th|\.|o)?\s?-?(?:of\s|de\s)?(?P<m>{_NAMES})\b\.?(?:,?\s?-?(?:de[l]?\s|of\s)?{_YEAR}(?!\d))?"
+    rf"(?<![\d.,:/-])(?P<d>\d\d?)(?:st|nd|rd|th|\.|o)?\s?-?(?:of\s|de\s)?(?P<m>{_NAMES})\b\.?(?:,?\s?-?(?:de[l]?\s"
+    rf"|of\s)?{_YEAR}(?!\d))?"
 )
 _MONTH_DAY: Final = re.compile(
     rf"\b(?P<m>{_NAMES})\.?\s(?:the\s)?(?P<d>\d\d?)(?:st|nd|rd|th)?(?![\w:%]|[.,]\d|\s?[$€£%])(?:,?\s{_YEAR}(?!\d))?"
 )
 _MONTH_ONLY: Final = re.compile(
-    rf"\b(?:in|im|since|for|from|until|till|by|of|during|through|seit|ab|bis|ende|anfang|mitte|en|de|desde|hasta|a|para|next|last)\s"
+    rf"\b(?:in|im|since|for|from|until|till|by|of|during|through|seit|ab|bis|ende|anfang|mitte|en|de|desde|hasta|a"
+    rf"|para|next|last|early|late|mid)\s"
     rf"(?:the\s|end\sof\s|finales\sde\s)?(?P<m>{_NAMES})\b(?:\s(?:de\s)?{_YEAR}(?!\d))?(?!\s\d)"
 )
 _MONTH_YEAR: Final = re.compile(rf"\b(?P<m>{_NAMES})\.?,?\s(?:de[l]?\s)?{_YEAR}(?!\d)")
 _YEAR_ONLY: Final = re.compile(rf"\b(?:in|since|from|until|by|seit|im jahr|ab|bis|en|desde|hasta)\s{_YEAR}(?![\w-])")
 _DAY_ONLY: Final = re.compile(
-    r"\b(?:on|by|before|until|from|since)\sthe\s(?P<d>\d\d?)(?:st|nd|rd|th)(?=\s*(?:[.,;!?)]|\Z|and\b|at\b|to\b|so\b|but\b))"
+    r"\b(?:on|by|before|until|from|since)\sthe\s(?P<d>\d\d?)(?:st|nd|rd|th)(?=\s*(?:[.,;!?)]|\Z|and\b|at\b|to\b|so\b"
+    r"|but\b))"
 )
 _AROUND_CLOCK: Final = re.compile(r"\b24\s?/\s?7\b")
 

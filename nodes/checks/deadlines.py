@@ -32,11 +32,13 @@ _ARTICLE_DURATION: Final = re.compile(
 )
 _BARE: Final = re.compile(r"(?<![\w.,:/#$€£-])\d{1,4}(?=\s?(?:[!?;)]|[.,](?!\d)|\Z))")
 _FEW: Final = re.compile(
-    rf"\b(?:within|in the next|innerhalb|in den nachsten|en las proximas|en los proximos|dentro de)\s(?:the\s|von\s)?(?:next\s)?"
-    rf"(?:an?\s)?(?:few|couple of|several|wenigen?|einigen|paar|unas|unos|pocas|pocos|horas|dias|stunden|tagen?)\b"
+    r"\b(?:within|in the next|innerhalb|in den nachsten|en las proximas|en los proximos|dentro de)\s(?:the\s"
+    r"|von\s)?(?:next\s)?"
+    r"(?:an?\s)?(?:few|couple of|several|wenigen?|einigen|paar|unas|unos|pocas|pocos|horas|dias|stunden|tagen?)\b"
 )
 _CLOCK: Final = re.compile(
-    r"(?<![\d:.,/])(\d\d?)(?::(\d\d)(?::\d\d)?|\.(\d\d)(?=\s?(?:uhr|h\b|[ap]\.?m)))?(?![\d:])\s?(?:([ap])\.?m\b|(uhr|h)\b)?"
+    r"(?<![\d:.,/])(\d\d?)(?::(\d\d)(?::\d\d)?|\.(\d\d)(?=\s?(?:uhr|h\b|[ap]\.?m)))?(?![\d:])\s?(?:([ap])\.?m\b|(uhr"
+    r"|h)\b)?"
 )
 
 _DAY_NAMES: Final = (
@@ -50,11 +52,12 @@ _DAY_NAMES: Final = (
 )
 _ENGLISH_DAYS: Final = tuple(names.split("|")[0].capitalize() for names in _DAY_NAMES)
 _WEEKDAY: Final = [re.compile(rf"\b(?:{names})(?:abend|morgen|vormittag|nachmittag)?s?\b") for names in _DAY_NAMES]
-_SHORT_DAY: Final = {name: n for n, name in enumerate("mon tue wed thu fri sat sun".split())}
+_SHORT_DAY: Final = {name: n for n, name in enumerate(["mon", "tue", "wed", "thu", "fri", "sat", "sun"])}
 
 _RELATIVE: Final = {
     "tomorrow": (
-        r"\btomorrow\b|\bubermorgen\b|\bday after tomorrow\b|\bpasado manana\b|\bmorgen (?:fruh|vormittag|nachmittag|mittag|abend)\b"
+        r"\btomorrow\b|\bubermorgen\b|\bday after tomorrow\b|\bpasado manana\b|\bmorgen (?:fruh|vormittag|nachmittag"
+        r"|mittag|abend)\b"
         r"|(?<!la )(?<!esta )(?<!pasado )(?<!tu )(?<!su )\bmanana\b"
     ),
     "yesterday": r"\byesterday\b|\bgestern\b|\bayer\b",
@@ -69,15 +72,18 @@ _RELATIVE: Final = {
         r"|\bbis (?:zum )?(?:feierabend|tagesende|ende des tages)\b|\bfinal(?:es)? del? dia\b"
     ),
     "this week": (
-        r"\b(?:by|before|later|end of|end of the|this) (?:this )?week\b|\bdiese[r]? woche\b|\bende der woche\b|\besta semana\b"
+        r"\b(?:by|before|later|end of|end of the|this) (?:this )?week\b|\bdiese[r]? woche\b|\bende der woche\b"
+        r"|\besta semana\b"
         r"|\bfinal(?:es)? de (?:la |esta )?semana\b"
     ),
     "next week": r"\bnext week\b|\b(?:nachste|kommende)[rn]? woche\b|\b(?:proxima semana|semana que viene)\b",
     "the weekend": r"\bweekend\b|\bwochenende\b|\bfin de semana\b",
-    "this month": r"\b(?:this|end of the|end of) month\b|\b(?:diesen|ende des) monats?\b|\beste mes\b|\bfin(?:ales)? de mes\b",
+    "this month": r"\b(?:this|end of the|end of) month\b|\b(?:diesen|ende des) monats?\b|\beste mes\b"
+    "|\bfin(?:ales)? de mes\b",
     "next month": r"\bnext month\b|\b(?:nachsten|kommenden) monat\b|\b(?:proximo mes|mes que viene)\b",
     "this quarter": r"\b(?:this|next|end of the) quarter\b|\bq[1-4]\b|\bquartal\b|\btrimestre\b",
-    "this year": r"\byear[- ]end\b|\b(?:this|next|end of the|end of) year\b|\bjahresende\b|\b(?:dieses|nachstes) jahr\b|\bfin de ano\b",
+    "this year": r"\byear[- ]end\b|\b(?:this|next|end of the|end of) year\b|\bjahresende\b|\b(?:dieses"
+    "|nachstes) jahr\b|\bfin de ano\b",
 }
 _RELATIVE_PATTERNS: Final = {key: re.compile(pattern) for key, pattern in _RELATIVE.items()}
 _GERMAN_TOMORROW: Final = re.compile(

@@ -25,7 +25,8 @@ CURRENCY: Final = {name: sign for sign, names in _CURRENCIES.items() for name in
 _NAMES: Final = "|".join(sorted((re.escape(name) for name in CURRENCY if name[-1].isalpha()), key=len, reverse=True))
 _BEFORE: Final = re.compile(rf"(?:([a-z]{{0,2}}[$€£¥₹])|\b({_NAMES})\.?)\s?\Z", re.IGNORECASE)
 _AFTER: Final = re.compile(
-    rf"(?:,-|\.-)?\s?(?:(k|m|mio|thousand|million|tausend|mil|millones|millionen)\b\.?)?\s?(?:de\s)?(?:([$€£¥₹¢])|({_NAMES})\b)?",
+    rf"(?:,-|\.-)?\s?(?:(k|m|mio|thousand|million|tausend|mil|millones|millionen)\b\.?)?\s?(?:de\s)?(?:([$€£¥₹¢])"
+    rf"|({_NAMES})\b)?",
     re.IGNORECASE,
 )
 _PERCENT: Final = re.compile(r"\s?-?\s?(?:%|percent\b|per cent\b|pct\b|prozent\b|por ciento\b)", re.IGNORECASE)
@@ -69,17 +70,12 @@ def quantities(text: str) -> Iterator[Quantity]:
         unit, scale = _unit_of(text, match.start(), match.end())
         if not unit:
             around = text[max(0, match.start() - 1) : match.start()] + text[match.end() : match.end() + 1]
-            if any(c.isalnum() and not scale or c in ":/-_#" for c in around):
+            if any((c.isalnum() and not scale) or c in ":/-_#" for c in around):
                 continue
         value = parse_number(match[0])
         yield Quantity(_scaled(value, scale), unit)
         if not unit and " " in match[0]:
             yield from (Quantity(Decimal(piece), "") for piece in re.findall(r"\d+", match[0]))
-
-
-def _idiom(text: str, quantity: Quantity) -> bool:
-    """Tell `100 % committed`, which claims nothing, from `a 100 % refund`."""
-    return quantity == (Decimal(100), "%") and not _WHOLE.search(text)
 
 
 def unknown_amounts(text: str, source: str) -> list[Quantity]:
@@ -88,13 +84,13 @@ def unknown_amounts(text: str, source: str) -> list[Quantity]:
     if not stated:
         return []
     known = set(quantities(source))
-    return [q for q in stated if q not in known and Quantity(q.value, "") not in known and not _idiom(text, q)]
+    if not _WHOLE.search(text):
+        known.add(Quantity(Decimal(100), "%"))  # `100 % committed` claims nothing, a `100 % refund` does
+    return [q for q in stated if q not in known and Quantity(q.value, "") not in known]
 
 
 def describe(quantity: Quantity) -> str:
     """Return words for a message; long numbers are not repeated, since they may be a card or account number."""
-    if quantity.value >= 1_000_000:
-        return "an amount"
     if quantity.unit == "%":
-        return f"the share {quantity.value.normalize():f} %"
-    return f"the amount {quantity.value:.2f}"
+        return "a share" if quantity.value >= 1_000 else f"the share {quantity.value:.2f} %"
+    return "an amount" if quantity.value >= 1_000_000 else f"the amount {quantity.value:,.2f}"

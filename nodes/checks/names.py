@@ -20,33 +20,44 @@ _GAP: Final = r"[ \t]{1,3}"
 _TITLE: Final = r"(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Herrn?|Frau|Sra?|Señora?|Don|Doña)\b\.?"
 
 _GREETING: Final = re.compile(
-    rf"^[ \t]{{0,8}}(?:¡|Good (?:morning|afternoon|evening)|Guten (?:Tag|Morgen|Abend)|Buen[oa]s (?:días|tardes)|Hi|Hello|Hey|Dear"
+    rf"^[ \t]{{0,8}}(?:¡|Good (?:morning|afternoon|evening)|Guten (?:Tag|Morgen|Abend)|Buen[oa]s (?:días|tardes)|Hi"
+    rf"|Hello|Hey|Dear"
     rf"|Hallo|Liebe[rs]?|Sehr geehrte[rs]?|Hola|Estimad[oa]s?|Querid[oa]s?|Thanks|Thank you|Gracias|Danke),?{_GAP}"
     rf"(?P<names>(?:{_TITLE}{_GAP})?{_WORD}(?:{_GAP}{_WORD}){{0,3}})",
     re.MULTILINE,
 )
 _TITLED: Final = re.compile(
-    rf"\b(?<!Don )(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herrn?|Frau|Sra?|Señora?|Doña)\b\.?{_GAP}(?P<names>{_WORD}(?:{_GAP}{_WORD})?)"
+    rf"\b(?<!Don )(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herrn?|Frau|Sra?|Señora?"
+    rf"|Doña)\b\.?{_GAP}(?P<names>{_WORD}(?:{_GAP}{_WORD})?)"
 )
 _SIGN_OFF: Final = re.compile(
-    r"(?i:regards|sincerely|wishes|cheers|thanks|thank you|yours|truly|grüße|grüßen|gruß|saludos?|atentamente|cordialmente)"
-    rf"[,.!]?[ \t]{{0,4}}(?:\r?\n[ \t]{{0,8}}){{1,3}}[-*_ ]{{0,4}}(?P<names>{_WORD}(?:{_GAP}{_WORD}){{0,3}})",
+    r"(?i:regards|best|sincerely|wishes|cheers|thanks|thank you|yours|truly|grüße|grüßen|gruß|saludos?|atentamente"
+    r"|cordialmente)"
+    rf"[,.!]?[ \t]{{0,4}}(?:(?:\r?\n[ \t]{{0,8}}){{1,3}}|(?<=, ))[-*_ ]{{0,4}}"
+    rf"(?P<names>{_WORD}(?:{_GAP}{_WORD}){{0,3}})",
 )
 _INTRODUCED: Final = re.compile(
-    r"\b(?:[Mm]y name is|[Tt]his is|I am|I'm|[Mm]ein Name ist|[Ii]ch hei(?:ß|ss)e|[Mm]e llamo|[Mm]i nombre es|[Ss]oy|named|called"
-    r"|colleagues?|[Kk]olleg(?:e|in|en)|compañer[oa]|(?:account|success|support|project|product) (?:manager|engineer|specialist|lead)"
-    r"|técnic[oa]|gestora?|engineer|technician|specialist|asked|assigned(?: (?:it|this|your (?:ticket|case|request)))?(?: to)?"
-    r"|forwarded (?:it|this|your (?:ticket|case|request|message)) to|spoke (?:to|with)|reach out to|(?:ask|speak|talk) (?:to|with|for)"
+    r"\b(?:[Mm]y name is|[Tt]his is|I am|I'm|[Mm]ein Name ist|[Ii]ch hei(?:ß|ss)e|[Mm]e llamo|[Mm]i nombre es|[Ss]oy"
+    r"|named|called"
+    r"|colleagues?|[Kk]olleg(?:e|in|en)|compañer[oa]|(?:account|success|support|project|product) (?:manager|engineer"
+    r"|specialist|lead)"
+    r"|técnic[oa]|gestora?|engineer|technician|specialist|asked|assigned(?: (?:it|this|your (?:ticket|case"
+    r"|request)))?(?: to)?"
+    r"|forwarded (?:it|this|your (?:ticket|case|request|message)) to|spoke (?:to|with)|reach out to|(?:ask|speak"
+    r"|talk) (?:to|with|for)"
     rf"|asignado a|hablado con|contacte con|pregunte por)[ \t,]{{1,3}}(?P<names>{_WORD}(?:{_GAP}{_WORD}){{0,2}})"
 )
 _FROM: Final = re.compile(
-    rf"(?P<names>{_WORD}(?:{_GAP}{_WORD})?),?{_GAP}(?:from|of|de|del|aus)(?={_GAP}(?:our|the|nuestro|nuestra|equipo|unserem|dem|{_WORD}{_GAP}(?:team|equipo)))"
+    rf"(?P<names>{_WORD}(?:{_GAP}{_WORD})?),?{_GAP}(?:from|of|de|del|aus)(?={_GAP}(?:our|the|nuestro|nuestra|equipo"
+    rf"|unserem|dem|{_WORD}{_GAP}(?:team|equipo)))"
 )
 _SUFFIX: Final = re.compile(
-    rf"(?P<names>{_WORD}(?:{_GAP}(?:& )?{_WORD}){{0,3}}),?{_GAP}(?:Inc|Ltd|Limited|LLC|LLP|PLC|Corp|Corporation|GmbH|AG|KG|UG|SE|S\.L|S\.A|SL|SA|BV|B\.V|Pty)\b"
+    rf"(?P<names>{_WORD}(?:{_GAP}(?:& )?{_WORD}){{0,3}}),?{_GAP}(?:Inc|Ltd|Limited|LLC|LLP|PLC|Corp|Corporation|GmbH"
+    rf"|AG|KG|UG|SE|S\.L|S\.A|SL|SA|BV|B\.V|Pty)\b"
 )
 _PLAN: Final = re.compile(
-    rf"\b(?:the|our|your|new|el plan|plan|the new){_GAP}(?P<names>{_WORD})(?:{_GAP}(?:[Pp]lan|[Ee]dition|[Tt]ier|[Pp]ackage|[Aa]dd-on|[Aa]pp)\b)"
+    rf"\b(?:the|our|your|new|el plan|plan|the new){_GAP}(?P<names>{_WORD})(?:{_GAP}(?:[Pp]lan|[Ee]dition|[Tt]ier"
+    rf"|[Pp]ackage|[Aa]dd-on|[Aa]pp)\b)"
 )
 _CAMEL: Final = re.compile(
     r"(?<![\w./@-])(?P<names>[A-Z][a-z]{2,20}[A-Z][a-z]{2,20})(?:[A-Z][a-z]{1,20}){0,2}(?![\w/@-])"
@@ -55,8 +66,9 @@ _RUN: Final = re.compile(rf"(?<![\w.@/'-])(?P<names>{_WORD}(?:{_GAP}{_WORD}){{1,
 _TOKEN: Final = re.compile(r"[\w'-]+")
 _STARTS: Final = re.compile(r"(?:\A|[\n.!?:;•*>|\"“”«»„¿¡()\[\]/-])[ \t\"'*_]{0,4}\Z")
 _LABEL: Final = re.compile(
-    r"(?:[\"'“”«»„*`>_\[]|->)[ \t]{0,2}\Z|\b(?:click|select|choose|open|under|press|tap|menu|go to|pulse|seleccione|abra)(?: on)?[ \t]{1,3}\Z",
-    re.I,
+    r"(?:[\"'“”«»„*`>_\[]|->)[ \t]{0,2}\Z|\b(?:click|select|choose|open|under|press|tap|menu|go to|pulse|seleccione"
+    r"|abra)(?: on)?[ \t]{1,3}\Z",
+    re.IGNORECASE,
 )
 _PREDICATE: Final = re.compile(rf"{_GAP}(?:will|has|have|is|was|can|would|se|le|ha|va)\b")
 
@@ -83,19 +95,24 @@ def _capitalised(names: str) -> tuple[str, ...]:
 
 def _signalled(text: str, lang: str | None) -> Iterator[Naming]:
     patterns = [
-        (_GREETING, "in the greeting", 1), (_TITLED, "after a title", 1), (_SIGN_OFF, "under the sign-off", 1),
-        (_SUFFIX, "as a company", 1), (_PLAN, "as a product", 1), (_CAMEL, "as a product", 1), (_INTRODUCED, "as a person", 1),
-    ]  # fmt: skip
+        (_GREETING, "in the greeting"),
+        (_TITLED, "after a title"),
+        (_SIGN_OFF, "under the sign-off"),
+        (_SUFFIX, "as a company"),
+        (_PLAN, "as a product"),
+        (_CAMEL, "as a product"),
+        (_INTRODUCED, "as a person"),
+    ]
     if lang != "de":
-        patterns.append((_FROM, "as a person", 1))
-    for pattern, place, least in patterns:
+        patterns.append((_FROM, "as a person"))
+    for pattern, place in patterns:
         for match in pattern.finditer(text):
             start = match.start("names")
             if pattern is _FROM and _STARTS.search(text[max(0, start - 8) : start]):
                 continue
             if pattern in (_PLAN, _CAMEL) and _LABEL.search(text[max(0, start - 16) : start]):
                 continue
-            yield Naming(_capitalised(match["names"]), place, least)
+            yield Naming(_capitalised(match["names"]), place, 1)
 
 
 def _runs(text: str) -> Iterator[Naming]:
@@ -124,7 +141,7 @@ _GENERIC: Final = frozenset(folded(word) for word in GENERIC)
 
 def _is_known(token: str, known: set[str]) -> bool:
     """Tell whether every part of a word occurs in the source, also with an ending such as `'s`."""
-    for part in re.findall(r"[^\W_]+", folded(token.split("'")[0] if "'s" in token else token)):
+    for part in re.findall(r"[^\W_]+", folded(token.split("'", 1)[0] if "'s" in token else token)):
         if len(part) == 1 or part in known or part in _GENERIC:
             continue
         if part.endswith("s") and part[:-1] in known:

@@ -7,62 +7,75 @@ from decimal import Decimal
 from typing import Final
 
 NUMBER: Final = re.compile(
-    r"(?<!\d)(?<!\d[.,'])(?>\d{1,3}(?:[.,' ]\d{3}){1,5}(?!\d)(?:[.,]\d{1,2}(?!\d))?|\d{1,15}(?:[.,]\d{1,4}(?!\d))?)(?!\d)"
+    r"(?<!\d)(?<!\d[.,'])(?>\d{1,3}(?:[.,' ]\d{3}){1,5}(?!\d)(?:[.,]\d{1,2}(?!\d))?"
+    r"|\d{1,15}(?:[.,]\d{1,4}(?!\d))?)(?!\d)"
 )
 """A number, grouped or not; at most 15 digits, because nobody is owed more."""
 
 _EN_ONES: Final = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
-).split()
-_EN_TENS: Final = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+)
+_EN_TENS: Final = "twenty thirty forty fifty sixty seventy eighty ninety"
 _DE_ONES: Final = (
     "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn "
     "achtzehn neunzehn"
-).split()
-_DE_TENS: Final = "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split()
+)
+_DE_TENS: Final = "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig"
 _ES_ONES: Final = (
     "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciséis diecisiete "
     "dieciocho diecinueve veinte veintiuno veintidós veintitrés veinticuatro veinticinco veintiséis veintisiete "
     "veintiocho veintinueve"
-).split()
-_ES_TENS: Final = "treinta cuarenta cincuenta sesenta setenta ochenta noventa".split()
+)
+_ES_TENS: Final = "treinta cuarenta cincuenta sesenta setenta ochenta noventa"
 _HUNDRED: Final = {"hundred": 100, "hundert": 100, "cien": 100, "ciento": 100, "thousand": 1000, "tausend": 1000}
 
 
 def _single_words() -> dict[str, int]:
-    table = {word: n for ones in (_EN_ONES, _DE_ONES, _ES_ONES) for n, word in enumerate(ones)}
+    german = _DE_ONES.split()
+    table = {word: n for ones in (_EN_ONES, _DE_ONES, _ES_ONES) for n, word in enumerate(ones.split())}
     for tens, first in ((_EN_TENS, 20), (_DE_TENS, 20), (_ES_TENS, 30)):
-        table |= {word: first + 10 * n for n, word in enumerate(tens)}
-    for ten, word in enumerate(_DE_TENS, 2):
-        table |= {f"{'ein' if one == 1 else _DE_ONES[one]}und{word}": 10 * ten + one for one in range(1, 10)}
-    table |= {f"{'ein' if n == 1 else _DE_ONES[n]}hundert": 100 * n for n in range(1, 10)}
+        table |= {word: first + 10 * n for n, word in enumerate(tens.split())}
+    for ten, word in enumerate(_DE_TENS.split(), 2):
+        table |= {f"{'ein' if one == 1 else german[one]}und{word}": 10 * ten + one for one in range(1, 10)}
+    table |= {f"{'ein' if n == 1 else german[n]}hundert": 100 * n for n in range(1, 10)}
     return table | _HUNDRED
 
 
 WORDS: Final = _single_words()
 """Number words of English, German and Spanish. `a`, `ein` and `un` are articles first, so they are left out."""
 
-_PHRASE: Final = re.compile(r"\b([^\W\d_]{2,20})(?:(?:-| y | )([^\W\d_]{2,10})\b)?", re.IGNORECASE)
+_LETTERS: Final = re.compile(r"[^\W\d_]{2,20}")
+_JOINTS: Final = frozenset({"-", " ", " y "})
 
 
-def _as_digits(match: re.Match[str]) -> str:
-    first, second = WORDS.get(match[1].casefold()), WORDS.get((match[2] or "").casefold())
-    if first is None:
-        # The second word may begin a number of its own.
-        return match[0] if second is None else match[0][: -len(match[2])] + str(second)
-    if second is None:
-        return str(first) + match[0][len(match[1]) :]
+def _joined(first: int, second: int) -> int | None:
+    """Return the number that two number words make together, if they make one."""
     if first in range(20, 100, 10) and 0 < second < 10:
-        return str(first + second)
+        return first + second
     if 0 < first < 100 and second in (100, 1000):
-        return str(first * second)
-    return f"{first} {second}"
+        return first * second
+    return None
 
 
 def spelled_out(text: str) -> str:
     """Return the text with number words up to the thousands as digits: `forty-nine dollars` is `49 dollars`."""
-    return _PHRASE.sub(_as_digits, text)
+    found: list[tuple[int, int, int]] = []
+    for match in _LETTERS.finditer(text):
+        value = WORDS.get(match[0].casefold())
+        if value is None:
+            continue
+        start, end = match.span()
+        if found and text[found[-1][1] : start] in _JOINTS:
+            together = _joined(found[-1][2], value)
+            if together is not None:
+                start, value = found.pop()[0], together
+        found.append((start, end, value))
+    pieces, at = [], 0
+    for start, end, value in found:
+        pieces += [text[at:start], str(value)]
+        at = end
+    return "".join([*pieces, text[at:]])
 
 
 def parse_number(written: str) -> Decimal:

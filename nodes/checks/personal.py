@@ -14,12 +14,11 @@ _CARD: Final = re.compile(r"(?<![\d.])[2-6](?>(?:[ .-]{0,2}\d){12,18})(?!\d)")
 """ISO/IEC 7812: 13 to 19 digits; the networks in use begin with 2 to 6."""
 
 _IBAN_START: Final = re.compile(r"(?<![^\W_])[a-z]{2}\d\d(?=[ -]?[a-z0-9])", re.IGNORECASE)
-IBAN_LENGTHS: Final = {
-    "AT": 20, "BE": 16, "BG": 22, "CH": 21, "CY": 28, "CZ": 24, "DE": 22, "DK": 18, "EE": 20, "ES": 24, "FI": 18, "FR": 27,
-    "GB": 22, "GR": 27, "HR": 21, "HU": 28, "IE": 22, "IS": 26, "IT": 27, "LI": 21, "LT": 20, "LU": 20, "LV": 21, "MC": 27,
-    "MT": 31, "NL": 18, "NO": 15, "PL": 28, "PT": 25, "RO": 24, "SA": 24, "SE": 24, "SI": 19, "SK": 24, "SM": 27, "TR": 26,
-    "AE": 23, "IL": 23, "BR": 29,
-}  # fmt: skip
+_LENGTHS: Final = (
+    "AT20 BE16 BG22 CH21 CY28 CZ24 DE22 DK18 EE20 ES24 FI18 FR27 GB22 GR27 HR21 HU28 IE22 IS26 IT27 LI21 LT20 LU20 "
+    "LV21 MC27 MT31 NL18 NO15 PL28 PT25 RO24 SA24 SE24 SI19 SK24 SM27 TR26 AE23 IL23 BR29"
+)
+IBAN_LENGTHS: Final = {entry[:2]: int(entry[2:]) for entry in _LENGTHS.split()}
 """Characters of an IBAN by country, from the SWIFT IBAN registry."""
 
 _SSN: Final = re.compile(r"(?<![\w-])(?!000|666|9\d\d)\d{3}([- ])(?!00)\d\d\1(?!0000)\d{4}(?![\w-])")
@@ -32,15 +31,18 @@ _DNI_LETTERS: Final = "TRWAGMYFPDXBNJZSQVHLCKE"
 _CAP: Final = r"[A-ZÀ-ÖØ-Þ][\w'.-]{1,30}"
 _STREET: Final = re.compile(
     rf"(?<![\w#.-])\d{{1,5}}[a-zA-Z]?,? (?:(?:N|S|E|W)\.? )?(?:{_CAP} ){{1,3}}"
-    r"(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Boulevard|Blvd|Terrace|Crescent|(?:Drive|Dr|Way|Place|Pl|Court|Ct|Square|Close)(?=[.,\n]|\Z))\b"
-    r"|\b[A-ZÄÖÜ](?:[\wäöüß-]{1,30}|[\wäöüß]{0,30}[ -])(?:[Ss]traße|[Ss]trasse|[Ss]tr\.|[Aa]llee|[Gg]asse) ?\d{1,4}[a-z]?\b"
+    r"(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Boulevard|Blvd|Terrace|Crescent|(?:Drive|Dr|Way|Place|Pl|Court|Ct"
+    r"|Square|Close)(?=[.,\n]|\Z))\b"
+    r"|\b[A-ZÄÖÜ](?:[\wäöüß-]{1,30}|[\wäöüß]{0,30}[ -])(?:[Ss]traße|[Ss]trasse|[Ss]tr\.|[Aa]llee"
+    r"|[Gg]asse) ?\d{1,4}[a-z]?\b"
     r"|\b[A-ZÄÖÜ][\wäöüß-]{1,30}(?:weg|platz|ring|damm|ufer) \d{1,4}[a-z]?, ?\d{5} [A-ZÄÖÜ]"
-    rf"|(?:\b(?:[Cc]alle|[Aa]venida|Avda\.?|[Pp]laza|[Pp]aseo|[Cc]amino)|\bC/) ?(?:de |del |la |las |los |el ){{0,3}}{_CAP}(?: {_CAP}){{0,3}},? (?:n\.?[ºo]? ?)?\d{{1,4}}\b"
+    rf"|(?:\b(?:[Cc]alle|[Aa]venida|Avda\.?|[Pp]laza|[Pp]aseo|[Cc]amino)|\bC/) ?(?:de |del |la |las |los "
+    rf"|el ){{0,3}}{_CAP}(?: {_CAP}){{0,3}},? (?:n\.?[ºo]? ?)?\d{{1,4}}\b"
 )
-_STREET_WORDS: Final = {
-    "st": "street", "ave": "avenue", "rd": "road", "ln": "lane", "blvd": "boulevard", "dr": "drive", "pl": "place", "ct": "court",
-    "avda": "avenida", "c": "calle",
-}  # fmt: skip
+_ABBREVIATED: Final = (
+    "st=street ave=avenue rd=road ln=lane blvd=boulevard dr=drive pl=place ct=court avda=avenida c=calle"
+)
+_STREET_WORDS: Final = dict(pair.split("=") for pair in _ABBREVIATED.split())
 
 
 def _passes_luhn(digits: str) -> bool:

@@ -15,13 +15,12 @@ DASHES: Final = re.compile("[\u2010-\u2015\u2212]")
 QUOTES: Final = re.compile("[\u2018\u2019\u02bc]")
 FOREIGN_DIGIT: Final = re.compile(r"[^\D0-9]")
 
-STOPWORDS: Final = {
-    "en": frozenset("the and you your we will for is are this that with have our it to of can please".split()),
-    "de": frozenset(
-        "der die das und sie ihre ihr wir ist für nicht mit haben bitte dass ein eine wird auf uns".split()
-    ),
-    "es": frozenset("el la los las que su de por para con hemos gracias está en un una nos lo se usted".split()),
+_FREQUENT: Final = {
+    "en": "the and you your we will for is are this that with have our it to of can please",
+    "de": "der die das und sie ihre ihr wir ist für nicht mit haben bitte dass ein eine wird auf uns",
+    "es": "el la los las que su de por para con hemos gracias está en un una nos lo se usted",
 }
+STOPWORDS: Final = {code: frozenset(line.split()) for code, line in _FREQUENT.items()}
 """Frequent short words of each language; they tell the three apart in one or two sentences."""
 
 

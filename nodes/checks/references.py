@@ -8,13 +8,13 @@ from typing import Final
 from nodes.checks.contacts import without_phones
 from nodes.checks.plain import plain
 
-_STANDARDS: Final = frozenset(
-    "ISO SHA UTF RFC HTTP HTTPS AES TLS SSL WCAG EN DIN MP IPV WPA WEB OFFICE WINDOWS BS IEEE".split()
-)
+_STANDARD_NAMES: Final = "ISO SHA UTF RFC HTTP HTTPS AES TLS SSL WCAG EN DIN MP IPV WPA WEB OFFICE WINDOWS BS IEEE"
+_STANDARDS: Final = frozenset(_STANDARD_NAMES.split())
 """Letters before a number that name a standard or a product, not a thing of the customer's."""
 
 _CUE: Final = re.compile(
-    r"\b(?:ticket|case|order|invoice|reference|ref|number|no|nr|account|error|code|confirmation|tracking|incident|request|claim|id"
+    r"\b(?:ticket|case|order|invoice|reference|ref|number|no|nr|account|error|code|confirmation|tracking|incident"
+    r"|request|claim|id"
     r"|vorgang\w{0,9}|bestell\w{0,9}|rechnung\w{0,9}|kundennummer|ticketnummer|fehler\w{0,5}|referenz\w{0,7}"
     r"|caso|pedido|factura|número|numero|referencia|código|incidencia|solicitud)\b"
     r"[ .:º°#]{0,3}(?:(?:number|nummer|no|nr|número|numero|code|código|id|is|ist|lautet|es|de)\b[ .:º°#]{0,3}){0,2}\Z",
@@ -29,11 +29,15 @@ _TIME: Final = re.compile(
 )
 _PARTS: Final = re.compile(r"[A-Za-z]+|\d+")
 _UNITED: Final = re.compile(
-    r"(?:[.,' ]\d{3})*+(?:[.,]\d+)?\s?-?(?:%|[$€£]|(?:k?b|mb|gb|tb|ms|s|h|px|usd|eur|gbp|chf|euros?|dollars?)\b)", re.I
+    r"(?:[.,' ]\d{3})*+(?:[.,]\d+)?\s?-?(?:%|[$€£]|(?:k?b|mb|gb|tb|ms|s|h|px|usd|eur|gbp|chf|euros?|dollars?)\b)",
+    re.IGNORECASE,
 )
 
 
 def _is_reference(token: str, before: str, after: str) -> bool:
+    named = before.split()[-1:]
+    if named and named[0].strip("(,").upper() in _STANDARDS:
+        return False
     digits = sum(c.isdigit() for c in token)
     letters = re.match(r"#?([A-Za-z]*)", token)
     prefix = letters[1].upper() if letters else ""

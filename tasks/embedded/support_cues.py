@@ -59,14 +59,33 @@ def _spoken(phrase: str) -> list[str]:
     ]
 
 
+class Openings(NamedTuple):
+    """The phrases that may begin with a token, sorted by how much more of the text they need."""
+
+    alone: frozenset[int]
+    """Concepts of phrases of one token."""
+    by_second: dict[str, list[Phrase]]
+    """Phrases whose second token is a whole word: most of them, so looking them up saves most of the work."""
+    others: list[Phrase]
+
+
 @lru_cache(maxsize=16_384)
-def _opening(token: str) -> tuple[Phrase, ...]:
+def _openings(token: str) -> Openings:
     """Return the phrases that may begin with this token."""
     lex = lexicon()
     found = lex.words.get(token, ())
     for length in range(2, len(token) + 1):
         found += lex.prefixes.get(token[:length], ())
-    return found
+    sorted_out = Openings(frozenset(p.concept for p in found if not p.rest), {}, [])
+    for phrase in found:
+        if not phrase.rest:
+            continue
+        second, *rest = phrase.rest
+        if second == "~" or second.endswith("*"):
+            sorted_out.others.append(phrase)
+        else:
+            sorted_out.by_second.setdefault(second, []).append(Phrase(phrase.concept, tuple(rest)))
+    return sorted_out
 
 
 def _follows(rest: tuple[str, ...], sequence: Sequence[str], at: int) -> bool:
@@ -86,9 +105,12 @@ def _follows(rest: tuple[str, ...], sequence: Sequence[str], at: int) -> bool:
 def places(sequence: Sequence[str]) -> list[list[int]]:
     """Return, for each concept, the positions of the tokens at which one of its phrases begins (each once)."""
     found: list[list[int]] = [[] for _ in lexicon().concepts]
+    following = [*sequence[1:], ""]
     for at, token in enumerate(sequence):
-        for phrase in _opening(token):
-            spots = found[phrase.concept]
-            if (not spots or spots[-1] != at) and _follows(phrase.rest, sequence, at + 1):
-                spots.append(at)
+        openings = _openings(token)
+        hits = set(openings.alone)
+        hits.update(p.concept for p in openings.by_second.get(following[at], ()) if _follows(p.rest, sequence, at + 2))
+        hits.update(p.concept for p in openings.others if _follows(p.rest, sequence, at + 1))
+        for concept in hits:
+            found[concept].append(at)
     return found

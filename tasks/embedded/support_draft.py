@@ -54,7 +54,9 @@ def draft(subject: str, text: str, category: str, urgency: str, team: str, custo
 
 def _topic(subject: str, text: str, language: str) -> str | None:
     """Return the topic that the ticket's words point at most often, as its language names it."""
-    words = re.findall(r"[^\W\d_]+", support_text.fold(f"{subject} {subject} {support_text.cut(text)}"))
+    words = re.findall(
+        r"[^\W\d_]+", support_text.fold(f"{subject[: support_text.SUBJECT_CHARS]} {support_text.cut(text)}")
+    )
     hits: dict[str, int] = {}
     for name, (beginnings, *_) in _templates()["topics"].items():
         hits[name] = sum(word.startswith(tuple(beginnings.split())) for word in words)

@@ -144,15 +144,14 @@ def without_steering(text: str) -> str:
 
 def readable(subject: str, text: str) -> bool:
     """Tell whether there is anything to read: enough letters of an alphabet that the models know."""
-    joined = f"{subject} {cut(text)}"
-    letters = [c for c in joined if c.isalpha()]
-    latin = sum(1 for c in letters if "a" <= fold(c)[:1] <= "z")
+    letters = [c for c in fold(f"{subject[:SUBJECT_CHARS]} {cut(text)}") if c.isalpha()]
+    latin = sum("a" <= c <= "z" for c in letters)
     return latin >= MIN_LETTERS and latin * 2 >= len(letters)
 
 
 def language(subject: str, text: str) -> Language:
     """Guess the language by counting stop words: English when nothing stands out, `other` when none fits."""
-    words = re.findall(r"[^\W\d_]+", fold(f"{subject} {cut(text)}"))
+    words = re.findall(r"[^\W\d_]+", fold(f"{subject[:SUBJECT_CHARS]} {cut(text)}"))
     scores = {name: sum(word in stop for word in words) for name, stop in _STOP_WORDS.items()}
     best = max(scores, key=lambda name: scores[name])
     if scores[best] == 0 and len(words) >= 8:
