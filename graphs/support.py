@@ -10,18 +10,19 @@ import time
 from typing import Any, Final
 
 from langgraph.graph import END, START, StateGraph
-from nodes.checks import boilerplate, invented, length, personal_data, repetition
 
 from nodes import Check, Policy, add_gate, add_retry, add_review, add_step, compile_graph, fixed
+from nodes.checks import boilerplate, invented, length, personal_data, repetition
 from nodes.errors import InputError
 from nodes.step import run_context
 from state import ReviewDecision, ReviewRequest, RunContext, SupportInput, SupportState
 from state.review import ActionRequest, ReviewConfig
 from tasks import support as tasks
+from tasks.embedded.support import REVIEW_BELOW
 
 VERSION: Final = "1"
 
-CATEGORY_CONFIDENCE: Final = tasks.embedded.REVIEW_BELOW
+CATEGORY_CONFIDENCE: Final = REVIEW_BELOW
 """Below this probability a person checks the category; change it with `RunContext.thresholds`."""
 
 REVIEW_WITHIN_S: Final = {"urgent": 3600.0, "routine": 24 * 3600.0}

@@ -167,7 +167,7 @@ def _as_answer(answer: Any) -> Any:
 
 
 def question_of(record: ThreadRecord, raw: RawThread, interrupt_id: str | None = None) -> tuple[str, ReviewRequest]:
-    """Return the pending question of a thread, by id where there are several; raises `UsageError` when there is none."""
+    """Return the pending question of a thread, by id where there are several; raises `UsageError` for none."""
     questions = {
         item["id"]: item["value"]
         for item in raw.interrupts

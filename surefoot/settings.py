@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 from pydantic import Field, ValidationError
-from pydantic_settings import SettingsConfigDict
 
 from nodes.call import CallSettings
 from nodes.errors import ConfigurationError
@@ -14,8 +13,6 @@ from state import describe
 
 class Settings(CallSettings):
     """What the runner needs beside the settings of the calls."""
-
-    model_config = SettingsConfigDict(CallSettings.model_config)
 
     redis_url: str = Field(default="embedded:", validation_alias="SUREFOOT_REDIS_URL")
     """`redis://`, `rediss://`, `unix://`, `embedded:` or `embedded:DIRECTORY`."""
