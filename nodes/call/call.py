@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import sys
 import time
 import uuid
 from collections.abc import Sequence
@@ -28,6 +30,7 @@ from nodes.call.guard import Cap, Request, get_guard
 from nodes.call.parsing import parse, parse_text
 from nodes.call.prices import Price, price
 from nodes.call.reply import Reply, Usage
+from nodes.call.settings import prepare_settings
 from nodes.call.wish import Wish
 from nodes.errors import CallError, ConfigurationError, InvalidOutput, Permanent, Throttled, Transient
 
@@ -131,6 +134,8 @@ class Call:
         messages = prompts.messages(prompt, self.feedback)
         warmth = min(max(0.0, temperature + self.temperature), HIGHEST_TEMPERATURE)
         wish = Wish(tuple(messages), schema, max_tokens, warmth, logprobs)
+        await prepare_settings()
+        await _load_libraries()
         endpoint = endpoint_for(self.model_name)
         cost = price(endpoint.model)
         self.usage.model = endpoint.model
@@ -232,6 +237,16 @@ class Call:
 class _Failed:
     error: CallError | ConfigurationError
     raw: Exception
+
+
+_LIBRARIES: Final = ("genai_prices.data", "json_repair")
+
+
+async def _load_libraries() -> None:
+    """Import in a thread what reads many files when it is imported: that would block the event loop."""
+    for name in _LIBRARIES:
+        if name not in sys.modules:
+            await asyncio.to_thread(importlib.import_module, name)
 
 
 def reset_contacts() -> None:

@@ -1,0 +1,89 @@
+"""The command line. Commands import what is heavy when they run, so that `surefoot --help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from surefoot.cli import look, review, run, threads
+from surefoot.cli.screen import FAILED, WRONG_USE, say
+from surefoot.shadow import refuse_shadows
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="surefoot",
+    help="Run LangGraph pipelines of model calls that fail gracefully and recover by themselves.",
+    epilog="Exit status: 0 done, 1 something failed, 2 wrong use, 3 done but waiting for a person.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+for command in (
+    run.run, threads.resume, review.inbox, review.review, look.explain, threads.threads, look.draw, look.doctor,
+):  # fmt: skip
+    app.command()(command)
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; every error becomes one line on stderr."""
+    refuse_shadows()
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions and not _debugging():
+                warnings.simplefilter("ignore")
+            given = list(sys.argv[1:] if arguments is None else arguments)
+            return int(app(args=given, prog_name="surefoot", standalone_mode=False) or 0)
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter must not trip over it again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (KeyboardInterrupt, typer.Abort):
+        say("surefoot: stopped; what was done is kept, and `surefoot resume --all` goes on with it")
+        return INTERRUPTED
+    except Exception as error:
+        if _debugging():
+            traceback.print_exc()
+        line, status = explain(error)
+        say(line if line.startswith("Usage:") else f"surefoot: {line}")
+        return status
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """Return one line about an error, and the exit status that it means."""
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        return _usage(error), int(error.exit_code)
+    from checkpointers import SaverError, UnsupportedUrl
+    from nodes.errors import ConfigurationError, InputError, SurefootError
+    from state import redact
+    from surefoot.errors import UsageError
+
+    told = " ".join(str(error).split())
+    if isinstance(error, (UsageError, InputError, ConfigurationError, UnsupportedUrl)):
+        return told, WRONG_USE
+    if isinstance(error, (SurefootError, SaverError)):
+        return told, FAILED
+    return f"unexpected {type(error).__name__}: {redact(told)} (SUREFOOT_DEBUG=1 shows where)", FAILED
+
+
+def _usage(error: Any) -> str:
+    """Return what the option parser says, with the command whose help answers it."""
+    context, told = getattr(error, "ctx", None), str(error.format_message()).strip()
+    if context is None or told.startswith("Usage:"):
+        return told
+    return f"{told.rstrip('.')}; see `{context.command_path} --help`"
+
+
+def _debugging() -> bool:
+    return os.environ.get("SUREFOOT_DEBUG", "") not in ("", "0")

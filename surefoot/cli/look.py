@@ -1,0 +1,70 @@
+"""`surefoot explain`, `surefoot draw` and `surefoot doctor`: looking, not doing."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from surefoot.cli.screen import DONE, FAILED, console, write_json
+
+if TYPE_CHECKING:
+    from surefoot.story import Story
+
+
+def explain(
+    thread: Annotated[str, typer.Argument(metavar="THREAD", help="Id or key (support:48291).", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the story as JSON.")] = False,
+) -> int:
+    """Tell what happened to an item, step by step."""
+    from surefoot.story_text import render
+
+    story = asyncio.run(_story(thread))
+    if as_json:
+        write_json(story.model_dump(mode="json"))
+        return DONE
+    screen = console()
+    for style, line in render(story, screen.width):
+        screen.print(line, style=style or None, soft_wrap=True)
+    return DONE
+
+
+async def _story(thread: str) -> Story:
+    from surefoot.api import aexplain
+
+    return await aexplain(thread)
+
+
+def draw(
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Its name, such as support.", show_default=False)],
+) -> int:
+    """Print a pipeline as a Mermaid diagram."""
+    from surefoot.pipelines import pipeline as find_pipeline
+
+    sys.stdout.write(find_pipeline(pipeline).graph.get_graph().draw_mermaid().rstrip() + "\n")
+    return DONE
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> int:
+    """Check installation, settings, server and threads."""
+    from rich.text import Text
+
+    from surefoot.doctor import examine
+
+    findings = asyncio.run(examine())
+    if as_json:
+        write_json([finding.model_dump() for finding in findings])
+    else:
+        screen = console()
+        styles = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+        column = max(len(finding.name) for finding in findings)
+        for finding in findings:
+            head = Text.assemble((f"{finding.level:4}  ", styles[finding.level]), f"{finding.name:{column}}  ")
+            for number, line in enumerate(Text(finding.told).wrap(screen, screen.width - len(head))):
+                screen.print(head + line if number == 0 else Text(" " * len(head)) + line)
+            if finding.advice:
+                for line in Text(finding.advice).wrap(screen, screen.width - len(head)):
+                    screen.print(Text(" " * len(head)) + line, style="dim")
+    return FAILED if any(finding.level == "fail" for finding in findings) else DONE

@@ -1,0 +1,305 @@
+"""`surefoot inbox` and `surefoot review`: what waits for a person, and the person's answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from surefoot.cli.screen import DONE, FAILED, WAITING, console, say, table, write_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from state import ReviewRequest
+    from surefoot.drive import Result
+    from surefoot.threads import RawThread, ThreadRecord
+
+
+MAX_WIDTH = 100
+"""Width of paragraphs: longer lines are hard to read."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A pending review as it is listed."""
+
+    record: ThreadRecord
+    interrupt_id: str
+    request: ReviewRequest
+    values: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def about(self) -> str:
+        """The item in one line."""
+        from surefoot.words import one_line
+
+        subject, text = self.values.get("subject"), self.values.get("text")
+        return one_line(": ".join(part for part in (subject, text) if isinstance(part, str) and part.strip()), 300)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the question as JSON-able data."""
+        return {
+            "key": self.record.key,
+            "thread_id": self.record.thread_id,
+            "interrupt_id": self.interrupt_id,
+            "about": self.about,
+            **self.request.model_dump(mode="json"),
+        }
+
+
+def inbox(as_json: Annotated[bool, typer.Option("--json", help="Print the questions as JSON.")] = False) -> int:
+    """List what waits for a person, the most urgent first."""
+    questions = asyncio.run(_questions())
+    if as_json:
+        write_json([question.as_json() for question in questions])
+    elif not questions:
+        say("nothing waits for a person")
+    else:
+        _print_inbox(questions)
+    return DONE
+
+
+async def _questions() -> list[Question]:
+    """Return all open questions: overdue ones and urgent ones first, then by due time."""
+    from surefoot.store import open_store
+
+    found = []
+    async with open_store() as store:
+        for record in await store.records(status="waiting"):
+            if record.waits_for == "person":
+                found += _questions_of(record, await store.channels(record.thread_id))
+    return sorted(found, key=lambda q: (q.request.tier != "urgent", q.request.due_at or float("inf")))
+
+
+def _questions_of(record: ThreadRecord, raw: RawThread) -> list[Question]:
+    from pydantic import ValidationError
+
+    from state import ReviewRequest
+
+    questions = []
+    for item in raw.interrupts:
+        if isinstance(item["value"], dict) and "action_request" in item["value"]:
+            try:
+                request = ReviewRequest.model_validate(item["value"])
+            except ValidationError:
+                request = ReviewRequest(description="(this question cannot be read)")
+            questions.append(Question(record, str(item["id"]), request, raw.values))
+    return questions
+
+
+def _print_inbox(questions: list[Question]) -> None:
+    from rich.text import Text
+
+    from surefoot.words import count, due, label, one_line, shell
+
+    screen, now = console(), time.time()
+    made = table(thread={"overflow": "fold"}, tier={}, due={}, why={}, item={"ratio": 1})
+    made.expand = True
+    for question in questions:
+        request = question.request
+        when = due(request.due_at, now)
+        made.add_row(
+            one_line(question.record.key),
+            Text(request.tier, style="bold red" if request.tier == "urgent" else ""),
+            Text(when, style="red" if when.startswith("overdue") else ""),
+            one_line(", ".join(map(label, request.reasons))),
+            Text(question.about, style="dim"),
+        )
+    screen.print(made)
+    urgent = sum(question.request.tier == "urgent" for question in questions)
+    late = sum(due(question.request.due_at, now).startswith("overdue") for question in questions)
+    parts = [f"{count(len(questions), 'question')}", *([f"{urgent:,} urgent"] if urgent else []),
+             *([f"{late:,} overdue"] if late else [])]  # fmt: skip
+    screen.print(f"\n{', '.join(parts)}. Look at one with: {shell('review', questions[0].record.key)}", style="dim")
+
+
+def review(
+    thread: Annotated[str, typer.Argument(metavar="THREAD", help="Id or key (support:48291).", show_default=False)],
+    accept: Annotated[bool, typer.Option("--accept", help="Take the proposal as it is.")] = False,
+    edit: Annotated[
+        str | None, typer.Option(metavar="JSON", help='Change fields: \'{"category": "billing"}\'.')
+    ] = None,
+    respond: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer the customer with this text.")] = None,
+    reject: Annotated[bool, typer.Option("--reject", help="Refuse: nothing is done with the item.")] = False,
+    interrupt: Annotated[str | None, typer.Option("--id", metavar="INTERRUPT", help="Which question.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print question or result as JSON.")] = False,
+) -> int:
+    """Answer a question, or look at it in full."""
+    answer = _answer(accept=accept, edit=edit, respond=respond, reject=reject)
+    if answer is None:
+        _show(asyncio.run(_find(thread, interrupt)), as_json=as_json)
+        return DONE
+    before, result = asyncio.run(_submit(thread, answer, interrupt))
+    if as_json:
+        write_json({"key": result.key, "error": result.error, **result.row})
+    else:
+        _print_result(before, result, answer)
+    return {"done": DONE, "waiting": WAITING}.get(result.status, FAILED)
+
+
+def _answer(*, accept: bool, edit: str | None, respond: str | None, reject: bool) -> dict[str, Any] | None:
+    """Return the answer that was typed, or None for none; raises `UsageError` for several."""
+    from surefoot.errors import UsageError
+
+    options = {"--accept": accept, "--edit": edit is not None, "--respond": respond is not None, "--reject": reject}
+    given = [name for name, on in options.items() if on]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)}: give one answer")
+    if edit is not None:
+        try:
+            fields = json.loads(edit)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"--edit is no valid JSON ({str(error).split(':')[0].lower()})") from None
+        if not isinstance(fields, dict):
+            raise UsageError('--edit needs an object of fields, such as \'{"category": "billing"}\'')
+        return {"type": "edit", "args": fields}
+    if respond is not None:
+        return {"type": "response", "args": respond}
+    return {"type": given[0].removeprefix("--")} if given else None
+
+
+async def _find(thread: str, interrupt: str | None) -> list[Question]:
+    """Return the questions of a thread; raises `UsageError` when it asks none, or not this one."""
+    from surefoot.api import question_of
+    from surefoot.store import open_store
+
+    async with open_store() as store:
+        record = await store.find(thread)
+        raw = await store.channels(record.thread_id)
+    questions = _questions_of(record, raw)
+    if not questions or interrupt is not None:
+        question_of(record, raw, interrupt)
+    return [question for question in questions if interrupt in (None, question.interrupt_id)]
+
+
+async def _submit(thread: str, answer: dict[str, Any], interrupt: str | None) -> tuple[RawThread, Result]:
+    from nodes.call import spending_cap
+    from surefoot.api import resume_in
+    from surefoot.settings import settings
+    from surefoot.store import open_store
+
+    async with open_store() as store:
+        record = await store.find(thread)
+        before = await store.channels(record.thread_id)
+        with spending_cap(round(settings().max_cost_usd * 1_000_000)):
+            return before, await resume_in(store, record, answer, interrupt_id=interrupt)
+
+
+def _show(questions: list[Question], *, as_json: bool) -> None:
+    if as_json:
+        write_json([question.as_json() for question in questions])
+        return
+    screen = console()
+    for question in questions:
+        _show_one(question, screen, several=len(questions) > 1)
+
+
+def _show_one(question: Question, screen: Console, *, several: bool) -> None:
+    """Print a question in full, and the commands that answer it."""
+    from rich.padding import Padding
+
+    from surefoot.words import clock, due, one_line, shell
+
+    request, key = question.request, question.record.key
+    when = f", due {clock(request.due_at, date=True)} ({due(request.due_at)})" if request.due_at is not None else ""
+    screen.print(f"{one_line(key)}  {request.tier}{when}", style="bold red" if request.tier == "urgent" else "bold")
+    screen.print()
+    for style, line in _described(request.description, min(screen.width, MAX_WIDTH) - 2):
+        screen.print(f"  {line}" if line else "", style=style)
+    screen.print()
+    made = table(proposal={}, value={"no_wrap": False})
+    for name, value in request.action_request.args.items():
+        made.add_row(one_line(name), "none" if value is None else one_line(value))
+    if made.row_count:
+        screen.print(Padding(made, (0, 2), expand=False))
+        screen.print()
+    extra = ["--id", question.interrupt_id] if several else []
+    screen.print("Answer with one of:", style="dim")
+    for words in _possible(request):
+        screen.print(f"  {shell('review', key, *words, *extra)}", soft_wrap=True)
+    if request.default_action != "wait":
+        screen.print(f"\nIf nobody answers in time: {request.default_action}.", style="dim")
+
+
+def _described(markdown: str, width: int) -> list[tuple[str, str]]:
+    """Return the lines of a description with their styles, without what could steer a terminal."""
+    from surefoot.words import one_line, wrap
+
+    lines = []
+    for line in map(one_line, markdown.splitlines()):
+        heading = line.startswith("**") and line.endswith("**") and len(line) > 4
+        lines += [("bold" if heading else "", part) for part in wrap(line.strip("*") if heading else line, width)]
+    return lines
+
+
+def _possible(request: ReviewRequest) -> list[list[str]]:
+    example = next((name for name in request.action_request.args), "field")
+    allowed = request.config
+    return [
+        words
+        for on, words in (
+            (allowed.allow_accept, ["--accept"]),
+            (allowed.allow_edit, ["--edit", json.dumps({example: "..."})]),
+            (allowed.allow_respond, ["--respond", "text"]),
+            (allowed.allow_ignore, ["--reject"]),
+        )
+        if on
+    ]
+
+
+def _print_result(before: RawThread, result: Result, answer: dict[str, Any]) -> None:
+    """Print what became of the item: each field before and after, and who set it."""
+    from rich.text import Text
+
+    from surefoot.cli.threads import STYLES
+    from surefoot.words import money, one_line, shell
+
+    told = {"accept": "accepted", "edit": "edited", "response": "answered", "reject": "rejected"}[answer["type"]]
+    screen = console()
+    head = Text.assemble(
+        (one_line(result.key), "bold"), f"  {told}, now ", (result.status, STYLES.get(result.status, ""))
+    )
+    outcome = result.values.get("outcome")
+    screen.print(head + Text(f" ({outcome})" if isinstance(outcome, str) and outcome != result.status else ""))
+    screen.print()
+    for style, line in _changes(before.values, result, min(screen.width, MAX_WIDTH)):
+        screen.print(line, style=style, soft_wrap=True)
+    screen.print()
+    if result.row.get("degraded"):
+        screen.print(f"degraded: {one_line('; '.join(map(str, result.row.get('reasons') or [])))}", style="yellow")
+    screen.print(f"cost so far {money(result.row['cost_microusd'])}", style="dim")
+    if result.error:
+        say(f"surefoot: {one_line(result.error)}")
+    if result.waits_for == "person":
+        screen.print(f"\nIt waits for a person again: {shell('review', result.key)}")
+
+
+def _changes(before: dict[str, Any], result: Result, width: int) -> list[tuple[str, str]]:
+    """Return a paragraph for each field of the row: its value, what it was, and who set it."""
+    from surefoot.story import origins
+    from surefoot.words import wrap
+
+    standard = ("id", "thread_id", "status", "degraded", "reasons", "cost_microusd")
+    names, came_from = [name for name in result.row if name not in standard], origins(result.values)
+    column, lines = max(map(len, names), default=0), []
+    for name in names:
+        old, new = before.get(name), result.values.get(name)
+        first, *rest = wrap(_cell(new), width - column - 4)
+        lines.append(("bold" if old != new else "", f"  {name:{column}}  {first}"))
+        lines += [("bold" if old != new else "", " " * (column + 4) + line) for line in rest]
+        if old != new:
+            origin = came_from.get(name)
+            told = f"was {_cell(old, 60)}" + (f", now from {origin}" if origin else "")
+            lines += [("dim", " " * (column + 4) + line) for line in wrap(told, width - column - 4)]
+    return lines
+
+
+def _cell(value: Any, limit: int = 500) -> str:
+    from surefoot.words import one_line
+
+    return "none" if value is None else f"{value:.2f}" if isinstance(value, float) else one_line(value, limit)

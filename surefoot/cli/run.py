@@ -1,0 +1,242 @@
+"""`surefoot run`: take a file of items through a pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from surefoot.cli.screen import console, say
+
+if TYPE_CHECKING:
+    from state import RunContext
+    from surefoot.drive import Result
+    from surefoot.inputs import BadLine, Item
+    from surefoot.pipelines import Pipeline
+    from surefoot.progress import Board, Tally
+    from surefoot.runner import Summary
+    from surefoot.store import Store
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was typed."""
+
+    pipeline: str
+    source: str
+    parallel: int | None = None
+    out: str | None = None
+    limit: int | None = None
+    provider: str | None = None
+    max_cost: float | None = None
+    rerun: bool = False
+    namespace: str = ""
+    as_json: bool = False
+
+    def command(self, max_cost: float | None = None) -> str:
+        """Return the command that does the same again, with another cap if one is given."""
+        from surefoot.words import shell
+
+        options = {
+            "--parallel": self.parallel, "--out": self.out, "--limit": self.limit, "--provider": self.provider,
+            "--max-cost": max_cost or self.max_cost, "--namespace": self.namespace or None,
+        }  # fmt: skip
+        words = [
+            word
+            for name, value in options.items()
+            if value is not None
+            for word in (name, f"{value:g}" if isinstance(value, float) else f"{value}")
+        ]
+        return shell("run", self.pipeline, self.source, *words, *(["--rerun"] if self.rerun else []))
+
+
+@dataclass
+class Report:
+    """All that a run has to tell in the end."""
+
+    order: Order
+    tally: Tally
+    summary: Summary
+    items: int
+    bad: list[BadLine] = field(default_factory=list)
+    out_error: str = ""
+    rows: int = 0
+    higher_cap: float | None = None
+    """A cap in US dollars to go on with, when the cap is what stopped the run."""
+
+
+def run(
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Its name, such as support.", show_default=False)],
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="A .jsonl, .json or .csv file; - is stdin.", show_default=False)
+    ],
+    parallel: Annotated[int | None, typer.Option(min=1, help="Items under way at once (default: 50).")] = None,
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="Write a JSON line an item; - is stdout.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only the first N items.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Provider of all tasks: openai or embedded.")] = None,
+    max_cost: Annotated[float | None, typer.Option(min=0, metavar="USD", help="Most to spend (default: 1).")] = None,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Forget earlier runs of these items.")] = False,
+    namespace: Annotated[str, typer.Option(help="Keep these runs apart from others of the same ids.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON summary.")] = False,
+) -> int:
+    """Run a pipeline over a file, or go on with it."""
+    order = Order(pipeline, source, parallel, out, limit, provider, max_cost, rerun, namespace, as_json)
+    found, items, bad = _prepare(order)
+    for line in bad:
+        say(f"{'stdin' if source == '-' else source}:{line.line}: {line.reason}")
+    from surefoot.cli.outcome import finish
+
+    return finish(replace(asyncio.run(_execute(order, found, items)), bad=bad))
+
+
+def _prepare(order: Order) -> tuple[Pipeline, list[Item], list[BadLine]]:
+    """Check what was typed and read the input; raises `UsageError` before anything is begun."""
+    from surefoot.errors import UsageError
+    from surefoot.inputs import BadLine, read_items
+    from surefoot.pipelines import pipeline
+
+    found = pipeline(order.pipeline)
+    if order.out == "-" and order.as_json:
+        raise UsageError("--out - and --json both write to stdout: use one of them")
+    if ":" in order.namespace or not order.namespace.isprintable():
+        raise UsageError(f"--namespace {order.namespace!r}: choose one without a colon and control characters")
+    items: list[Item] = []
+    bad: list[BadLine] = []
+    for line in read_items(order.source, found, sys.stdin):
+        if isinstance(line, BadLine):
+            bad.append(line)
+        else:
+            items.append(line)
+        if order.limit is not None and len(items) >= order.limit:
+            break
+    return found, items, bad
+
+
+async def _execute(order: Order, pipeline: Pipeline, items: list[Item]) -> Report:
+    """Run the items with progress, rows and signals around it."""
+    from nodes.errors import BudgetSpent
+    from state import RunContext
+    from surefoot.progress import Board, Tally
+    from surefoot.runner import Runner
+    from surefoot.settings import settings
+    from surefoot.store import open_store
+
+    context = RunContext(provider=order.provider)
+    _load(pipeline, context)
+    cap = settings().max_cost_usd if order.max_cost is None else order.max_cost
+    tally, stop = Tally(pipeline), asyncio.Event()
+    board = Board(console(stderr=True), tally, len(items))
+    taker = _Taker(order, tally, board, stop)
+    try:
+        async with open_store() as store:
+            await _tell_estimate(order, pipeline, store, items, context, cap)
+            runner = Runner(
+                pipeline, store, parallel=order.parallel or settings().parallel, namespace=order.namespace,
+                context=context, rerun=order.rerun, max_cost_microusd=round(cap * 1_000_000),
+            )  # fmt: skip
+            with board, _draining(stop, board):
+                summary = await runner.run(items, on_result=taker.take, stop=stop)
+    finally:
+        taker.close()
+    higher = cap * 2 if isinstance(runner.stop_error, BudgetSpent) else None
+    return Report(order, tally, summary, len(items), out_error=taker.error, rows=taker.written, higher_cap=higher)
+
+
+class _Taker:
+    """Takes each result as it comes: counts it, writes its row, moves the bar."""
+
+    def __init__(self, order: Order, tally: Tally, board: Board, stop: asyncio.Event) -> None:
+        from surefoot.rows import RowFile
+
+        self._rows = RowFile(order.out, source=order.source) if order.out else None
+        self._tally, self._board, self._stop = tally, board, stop
+        self.error = ""
+        """Why rows could not be written."""
+
+    @property
+    def written(self) -> int:
+        """Number of rows written."""
+        return self._rows.written if self._rows is not None else 0
+
+    def take(self, result: Result) -> None:
+        """Take one result; when rows cannot be written the run is stopped, because nobody would see the rest."""
+        from surefoot.progress import FINISHED
+        from surefoot.rows import RowsLost
+
+        self._tally.add(result)
+        if self._rows is not None and not self.error and result.status in FINISHED:
+            try:
+                self._rows.write(result.row)
+            except RowsLost as error:
+                self.error = str(error)
+                self._stop.set()
+        self._board.advance()
+
+    def close(self) -> None:
+        """Bring the file in order."""
+        from surefoot.rows import RowsLost
+
+        try:
+            if self._rows is not None:
+                self._rows.close()
+        except RowsLost as error:
+            self.error = self.error or str(error)
+
+
+def _load(pipeline: Pipeline, context: RunContext) -> None:
+    """Load the pipeline; raises `ConfigurationError` for a provider that a task does not have."""
+    _ = pipeline.graph
+    for name, entry in pipeline.providers(context).items():
+        pipeline.tasks[name].provider(entry.partition(":")[0])
+
+
+async def _tell_estimate(
+    order: Order, pipeline: Pipeline, store: Store, items: list[Item], context: RunContext, cap: float
+) -> None:
+    """Say what the run will probably cost, before it costs anything."""
+    from surefoot.threads import thread_id
+    from surefoot.words import count, money
+
+    if not pipeline.estimate_microusd(items, context):
+        return
+    if not order.rerun:
+        settled = {r.thread_id for r in await store.records(pipeline=pipeline.name) if r.status in ("done", "waiting")}
+        items = [item for item in items if thread_id(pipeline.name, item.id, order.namespace) not in settled]
+    estimate = pipeline.estimate_microusd(items, context)
+    line = f"estimate: about {money(estimate)} for {count(len(items), 'item')}"
+    line += f"; the cap is {money(cap * 1_000_000)} (--max-cost)"
+    if estimate > cap * 1_000_000:
+        line += ", so the run will stop there; run it again with a higher cap to go on"
+    say(line)
+
+
+@contextmanager
+def _draining(stop: asyncio.Event, board: Board) -> Iterator[None]:
+    """Stop gently at the first Ctrl-C or SIGTERM, at once at the second."""
+    loop, asked = asyncio.get_running_loop(), False
+
+    def stopped(number: int) -> None:
+        nonlocal asked
+        if asked:
+            board.close()
+            say("surefoot: ended at once; what was finished is kept")
+            os._exit(128 + number)
+        asked = True
+        stop.set()
+        board.stopping("stopping: calls under way are finished and kept; Ctrl-C again ends at once")
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, stopped, number)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

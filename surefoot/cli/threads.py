@@ -1,0 +1,182 @@
+"""`surefoot threads` and `surefoot resume`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from surefoot.cli.screen import DONE, FAILED, WAITING, console, say, table, write_json
+
+if TYPE_CHECKING:
+    from surefoot.drive import Result
+    from surefoot.store import Store
+    from surefoot.threads import ThreadRecord
+
+STATUSES = ("running", "stalled", "waiting", "done", "failed")
+STYLES = {"done": "green", "failed": "red", "stalled": "yellow", "waiting": "cyan", "running": ""}
+
+
+def threads(
+    status: Annotated[str | None, typer.Option(metavar="S", help=f"Only these: {', '.join(STATUSES)}.")] = None,
+    pipeline: Annotated[str | None, typer.Option(help="Only those of one pipeline.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Most threads to list; 0 lists all.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of them as JSON.")] = False,
+) -> int:
+    """List threads, the last changed first."""
+    from surefoot.errors import UsageError
+    from surefoot.pipelines import pipeline as find_pipeline
+
+    if status is not None and status not in STATUSES:
+        raise UsageError(f"--status {status}: there is no such status; known: {', '.join(STATUSES)}")
+    if pipeline is not None:
+        find_pipeline(pipeline)
+    found = asyncio.run(_records(status, pipeline))
+    if as_json:
+        write_json([record.model_dump(mode="json") for record in found])
+        return DONE
+    if not found:
+        say("no threads" if status is None else f"no thread is {status}")
+        return DONE
+    _print_threads(found, limit or len(found))
+    return DONE
+
+
+async def _records(status: str | None, pipeline: str | None) -> list[ThreadRecord]:
+    from surefoot.store import open_store
+
+    async with open_store() as store:
+        return await store.records(status=status, pipeline=pipeline)
+
+
+def _print_threads(found: list[ThreadRecord], limit: int) -> None:
+    from rich.text import Text
+
+    from surefoot.words import count, money, one_line, rough
+
+    screen, now = console(), time.time()
+    made = table(thread={"overflow": "fold"}, status={}, changed={"justify": "right"}, cost={"justify": "right"},
+                 about={"ratio": 1})  # fmt: skip
+    made.expand = True
+    for record in found[:limit]:
+        status = Text(record.status, style=STYLES.get(record.status, ""))
+        age = f"{rough(now - record.updated_at)} ago"
+        made.add_row(one_line(record.key), status, age, money(record.cost_microusd), Text(_about(record), style="dim"))
+    screen.print(made)
+    statuses: Counter[str] = Counter(record.status for record in found)
+    told = ", ".join(f"{statuses[name]:,} {name}" for name in STATUSES if statuses[name])
+    more = f"; {len(found) - limit:,} more, --limit 0 lists all" if len(found) > limit else ""
+    screen.print(f"\n{count(len(found), 'thread')}: {told}{more}", style="dim")
+
+
+def _about(record: ThreadRecord) -> str:
+    from surefoot.words import due, one_line
+
+    if record.status == "waiting":
+        what = "; ".join(record.reasons) if record.waits_for == "person" else "its next attempt"
+        when = due(record.until)
+        return one_line(f"{when}: {what}" if when else what)
+    told = record.error or ("degraded" if record.degraded else "")
+    return one_line(told)
+
+
+def resume(
+    thread: Annotated[
+        list[str] | None, typer.Argument(metavar="[THREAD]...", help="Ids or keys (support:48291).")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All stalled threads and those whose time has come.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> int:
+    """Go on with threads that were cut off."""
+    from surefoot.errors import UsageError
+
+    if everything == bool(thread):
+        raise UsageError("name the threads to resume, or say --all")
+    outcomes = asyncio.run(_resume_all(thread or []))
+    if thread is not None and len(thread) == 1 and isinstance(outcomes[0][1], Exception):
+        raise outcomes[0][1]
+    if as_json:
+        write_json([_outcome_json(record, outcome) for record, outcome in outcomes])
+    else:
+        _print_outcomes(outcomes, everything=everything)
+    if any(isinstance(outcome, Exception) for _, outcome in outcomes):
+        return _status_of_errors([outcome for _, outcome in outcomes if isinstance(outcome, Exception)])
+    statuses = {outcome.status for _, outcome in outcomes if not isinstance(outcome, Exception)}
+    return FAILED if statuses & {"failed", "stalled", "running"} else WAITING if "waiting" in statuses else DONE
+
+
+Outcome: TypeAlias = "tuple[ThreadRecord, Result | Exception]"
+
+
+async def _resume_all(names: list[str]) -> list[Outcome]:
+    """Resume the named threads, or all that can go on; what happens to one does not hurt the others."""
+    from checkpointers import SaverError
+    from nodes.call import spending_cap
+    from nodes.errors import StopRun, SurefootError
+    from surefoot.api import resume_in
+    from surefoot.settings import settings
+    from surefoot.store import open_store
+
+    slots, halt = asyncio.Semaphore(settings().parallel), asyncio.Event()
+
+    async def one(store: Store, record: ThreadRecord) -> Outcome | None:
+        async with slots:
+            if halt.is_set():
+                return None
+            try:
+                return record, await resume_in(store, record)
+            except (SaverError, OSError):
+                raise
+            except StopRun as error:
+                halt.set()
+                return record, error
+            except SurefootError as error:
+                return record, error
+
+    async with open_store() as store:
+        records = [await store.find(name) for name in names] if names else await _resumable(store)
+        with spending_cap(round(settings().max_cost_usd * 1_000_000)):
+            found = await asyncio.gather(*(one(store, record) for record in records))
+    return [outcome for outcome in found if outcome is not None]
+
+
+async def _resumable(store: Store) -> list[ThreadRecord]:
+    now = time.time()
+    waiting = [r for r in await store.records(status="waiting") if r.waits_for == "time" and (r.until or 0.0) <= now]
+    return [*await store.records(status="stalled"), *waiting]
+
+
+def _status_of_errors(errors: list[Exception]) -> int:
+    from surefoot.cli import explain
+
+    return min(explain(error)[1] for error in errors)
+
+
+def _outcome_json(record: ThreadRecord, outcome: Result | Exception) -> dict[str, Any]:
+    if isinstance(outcome, Exception):
+        return {"key": record.key, "error": str(outcome)}
+    return {"key": record.key, "error": outcome.error, **outcome.row}
+
+
+def _print_outcomes(outcomes: list[Outcome], *, everything: bool) -> None:
+    from rich.text import Text
+
+    from surefoot.words import one_line, shell
+
+    if not outcomes:
+        say("nothing to resume" if everything else "nothing was resumed")
+        return
+    made = table(thread={"overflow": "fold"}, status={}, about={"ratio": 1, "no_wrap": False})
+    for record, outcome in outcomes:
+        key = record.key
+        if isinstance(outcome, Exception):
+            made.add_row(one_line(key), Text("not resumed", style="red"), one_line(outcome))
+        else:
+            hint = shell("review", key) if outcome.waits_for == "person" else outcome.error
+            made.add_row(one_line(key), Text(outcome.status, style=STYLES.get(outcome.status, "")), one_line(hint))
+    console().print(made)
