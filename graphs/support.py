@@ -103,7 +103,7 @@ def answer(_state: SupportState, decision: ReviewDecision) -> dict[str, Any]:
 
 def draft_source(state: SupportState) -> str:
     """Return all that a draft may draw on."""
-    return f"{state.subject}\n{state.text}\n{(state.team or '').replace('_', ' ')}"
+    return f"{state.subject}\n{state.text}\n{state.customer}\n{(state.team or '').replace('_', ' ')}"
 
 
 DRAFT_CHECKS: Final = [

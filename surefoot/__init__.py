@@ -13,6 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from surefoot.shadow import refuse_shadows
+
+refuse_shadows()
+
 if TYPE_CHECKING:
     from surefoot.api import Pending, aexplain, apending, aresume, arun, explain, pending, resume, run
     from surefoot.drive import Result

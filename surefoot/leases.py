@@ -71,6 +71,7 @@ class Leases:
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        self._me = {"host": socket.gethostname(), "pid": os.getpid(), "started": started_at(os.getpid())}
         self._held: dict[str, str] = {}
         self.lost: set[str] = set()
         """Threads whose lease expired under us, as happens to a process that is frozen: stop working on them."""
@@ -87,8 +88,7 @@ class Leases:
 
     async def acquire(self, thread_id: str) -> bool:
         """Take the lease of a thread; False when a living process holds it."""
-        me = {"host": socket.gethostname(), "pid": os.getpid(), "started": started_at(os.getpid())}
-        value = json.dumps(me | {"token": uuid.uuid4().hex})
+        value = json.dumps(self._me | {"token": uuid.uuid4().hex})
         key = lease_key(thread_id)
         taken = await self._client.set(key, value, nx=True, px=int(TTL_S * 1000))
         if not taken:

@@ -56,11 +56,10 @@ class Tally:
     pipeline: Pipeline
     statuses: Counter[str] = field(default_factory=Counter)
     degraded: int = 0
-    urgent: int = 0
     reused: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    waiting: list[str] = field(default_factory=list)
-    """Keys of the threads that wait for a person."""
+    asked: list[tuple[float, str]] = field(default_factory=list)
+    """Due times and keys of the threads that wait for a person."""
     failed: list[str] = field(default_factory=list)
     values: dict[str, Counter[str | None]] = field(default_factory=dict)
     """How often each value of an enumerable field came out."""
@@ -77,13 +76,18 @@ class Tally:
         """Number of items that were taken as far as they go now."""
         return sum(self.statuses[name] for name in FINISHED)
 
+    @property
+    def waiting(self) -> list[str]:
+        """Keys of the threads that wait for a person, the first due first."""
+        return [key for _, key in sorted(self.asked)]
+
     def add(self, result: Result) -> None:
         """Count one result."""
         self.statuses[result.status] += 1
         self.degraded += bool(result.row.get("degraded"))
         self.reused += not result.fresh
         if result.status == "waiting" and result.waits_for == "person":
-            self.waiting.append(result.key)
+            self.asked.append((result.until or float("inf"), result.key))
         if result.status == "failed":
             self.failed.append(result.key)
         if result.error and result.status != "stalled":

@@ -163,7 +163,7 @@ async def test_each_failure_has_one_name_and_is_sent_once(
             "refused the API key (401): set OPENAI_API_KEY",
         ),
         (status(403, "invalid_api_key"), "refused the API key (403)"),
-        (status(404, "model_not_found"), f"has no model '{MODEL}': set SUREFOOT_MODEL"),
+        (status(404, "model_not_found"), f"has no model '{MODEL}' (404): set SUREFOOT_MODEL"),
         (status(404, "", "Not Found"), "no chat completions at this address (404): check OPENAI_BASE_URL"),
         (status(429, "insufficient_quota"), "no quota left"),
         (status(402), "no quota left"),

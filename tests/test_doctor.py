@@ -26,8 +26,8 @@ def levels(findings: Any) -> dict[str, str]:
 def test_a_healthy_machine_is_all_ok(cli: Cli) -> None:
     found = cli("doctor")
     assert found.status == 0, found.out
-    for part in ("python", "packages", "surefoot 0.1.0", "extra embedded", "shadowing", "settings", "provider", "server",
-                 "Valkey", "append-only file on", "noeviction", "threads", "broken"):  # fmt: skip
+    for part in ("python", "packages", "surefoot 0.1.0", "extra embedded", "shadowing", "settings", "provider",
+                 "server", "Valkey", "append-only file on", "noeviction", "threads", "broken"):  # fmt: skip
         assert part in found.out, part
     assert "fail" not in found.out
 

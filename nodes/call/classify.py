@@ -113,7 +113,7 @@ def _from_status(status: int, error: BaseException, where: str, model: str, key:
             f"the account at {where} has no quota left ({status}): add credit or change {key}", "key"
         )
     if status == 404 or code == "model_not_found":
-        return _not_found(where, model, code, text)
+        return _not_found(status, where, model, code, text)
     if code in _FILTERED or (status == 400 and "content management policy" in text):
         return Refused(f"a content filter at {where} rejected the request ({status})")
     if status == 429:
@@ -125,10 +125,12 @@ def _from_status(status: int, error: BaseException, where: str, model: str, key:
     return Permanent(told)
 
 
-def _not_found(where: str, model: str, code: str, text: str) -> ConfigurationError:
+def _not_found(status: int, where: str, model: str, code: str, text: str) -> ConfigurationError:
     if "model" in code or "model" in text:
         named = repr(model) if model else "of that name"
-        return EndpointRefusal(f"{where} has no model {named}: set SUREFOOT_MODEL to one that it serves", "model")
+        return EndpointRefusal(
+            f"{where} has no model {named} ({status}): set SUREFOOT_MODEL to one that it serves", "model"
+        )
     return EndpointRefusal(f"{where} has no chat completions at this address (404): check OPENAI_BASE_URL", "key")
 
 

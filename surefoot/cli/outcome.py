@@ -80,7 +80,8 @@ def _outcome(report: Report, screen: Console) -> None:
     tally, summary = report.tally, report.summary
     screen.print()
     if any(value is not None for pair in tally.pairs for value in pair):
-        screen.print(Padding(cross_table(tally), (0, 0, 1, 1), expand=False))
+        screen.print(Padding(cross_table(tally), (0, 0, 0, 1), expand=False))
+        screen.print()
     facts = _facts(report)
     column = max(len(name) for name, _ in facts)
     for name, value in facts:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from surefoot.cli.screen import DONE, FAILED, WAITING, console, say, table, write_json
+from surefoot.cli.screen import DONE, FAILED, MAX_WIDTH, WAITING, console, say, table, write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from state import ReviewRequest
     from surefoot.drive import Result
     from surefoot.threads import RawThread, ThreadRecord
-
-
-MAX_WIDTH = 100
-"""Width of paragraphs: longer lines are hard to read."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ def _print_inbox(questions: list[Question]) -> None:
     from surefoot.words import count, due, label, one_line, shell
 
     screen, now = console(), time.time()
-    made = table(thread={"overflow": "fold"}, tier={}, due={}, why={}, item={"ratio": 1})
+    made = table(thread={"overflow": "fold"}, tier={}, due={}, why={"max_width": 18}, item={"ratio": 1})
     made.expand = True
     for question in questions:
         request = question.request
@@ -138,7 +134,9 @@ def review(
     if as_json:
         write_json({"key": result.key, "error": result.error, **result.row})
     else:
-        _print_result(before, result, answer)
+        from surefoot.cli.changes import print_result
+
+        print_result(before.values, result, answer["type"])
     return {"done": DONE, "waiting": WAITING}.get(result.status, FAILED)
 
 
@@ -250,56 +248,3 @@ def _possible(request: ReviewRequest) -> list[list[str]]:
         )
         if on
     ]
-
-
-def _print_result(before: RawThread, result: Result, answer: dict[str, Any]) -> None:
-    """Print what became of the item: each field before and after, and who set it."""
-    from rich.text import Text
-
-    from surefoot.cli.threads import STYLES
-    from surefoot.words import money, one_line, shell
-
-    told = {"accept": "accepted", "edit": "edited", "response": "answered", "reject": "rejected"}[answer["type"]]
-    screen = console()
-    head = Text.assemble(
-        (one_line(result.key), "bold"), f"  {told}, now ", (result.status, STYLES.get(result.status, ""))
-    )
-    outcome = result.values.get("outcome")
-    screen.print(head + Text(f" ({outcome})" if isinstance(outcome, str) and outcome != result.status else ""))
-    screen.print()
-    for style, line in _changes(before.values, result, min(screen.width, MAX_WIDTH)):
-        screen.print(line, style=style, soft_wrap=True)
-    screen.print()
-    if result.row.get("degraded"):
-        screen.print(f"degraded: {one_line('; '.join(map(str, result.row.get('reasons') or [])))}", style="yellow")
-    screen.print(f"cost so far {money(result.row['cost_microusd'])}", style="dim")
-    if result.error:
-        say(f"surefoot: {one_line(result.error)}")
-    if result.waits_for == "person":
-        screen.print(f"\nIt waits for a person again: {shell('review', result.key)}")
-
-
-def _changes(before: dict[str, Any], result: Result, width: int) -> list[tuple[str, str]]:
-    """Return a paragraph for each field of the row: its value, what it was, and who set it."""
-    from surefoot.story import origins
-    from surefoot.words import wrap
-
-    standard = ("id", "thread_id", "status", "degraded", "reasons", "cost_microusd")
-    names, came_from = [name for name in result.row if name not in standard], origins(result.values)
-    column, lines = max(map(len, names), default=0), []
-    for name in names:
-        old, new = before.get(name), result.values.get(name)
-        first, *rest = wrap(_cell(new), width - column - 4)
-        lines.append(("bold" if old != new else "", f"  {name:{column}}  {first}"))
-        lines += [("bold" if old != new else "", " " * (column + 4) + line) for line in rest]
-        if old != new:
-            origin = came_from.get(name)
-            told = f"was {_cell(old, 60)}" + (f", now from {origin}" if origin else "")
-            lines += [("dim", " " * (column + 4) + line) for line in wrap(told, width - column - 4)]
-    return lines
-
-
-def _cell(value: Any, limit: int = 500) -> str:
-    from surefoot.words import one_line
-
-    return "none" if value is None else f"{value:.2f}" if isinstance(value, float) else one_line(value, limit)

@@ -18,6 +18,10 @@ PIPED_WIDTH = 160
 """Width of what is written to a file or a pipe: wide enough that lists are not cut for programs that search them."""
 
 
+MAX_WIDTH = 100
+"""Width of paragraphs: longer lines are hard to read."""
+
+
 def console(*, stderr: bool = False) -> Console:
     """Return a console on stdout or stderr, as wide as the terminal."""
     from rich.console import Console

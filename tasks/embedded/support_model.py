@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from state.support import CATEGORIES, URGENCIES
@@ -152,6 +153,14 @@ class SupportModel:
         return [falling[level] - falling[level + 1] for level in range(len(URGENCIES))]
 
 
+def _one_thread() -> AbstractContextManager[Any]:
+    """Keep the linear algebra on one thread: on these small matrices several threads take ten times the CPU."""
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    limits: AbstractContextManager[Any] = threadpool_limits(limits=1)
+    return limits
+
+
 def _logistic(c: float) -> Any:
     return sklearn("linear_model").LogisticRegression(C=c, max_iter=300, tol=1e-3, random_state=0)
 
@@ -190,5 +199,6 @@ def shipped(load: Callable[[], Sequence[LabelledTicket]] = data.support_tickets)
     if "support" not in _held:
         with _lock:
             if "support" not in _held:
-                _held["support"] = SupportModel(load(), data.support_phrases())
+                with _one_thread():
+                    _held["support"] = SupportModel(load(), data.support_phrases())
     return _held["support"]
