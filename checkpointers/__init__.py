@@ -6,7 +6,7 @@
 URLs: `redis://`, `rediss://`, `unix://`, `embedded:` (data in the user's data directory) and `embedded:DIRECTORY`.
 """
 
-from ._clients import connect, connect_async
+from ._clients import connect, connect_async, server_errors
 from ._open import open_saver
 from .aio import AsyncRedisSaver
 from .errors import (
@@ -41,4 +41,5 @@ __all__ = [
     "connect",
     "connect_async",
     "open_saver",
+    "server_errors",
 ]

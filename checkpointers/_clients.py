@@ -230,3 +230,15 @@ def explain(error: BaseException, client: Any, thread_id: str) -> SaverError:
 
 FAILURES = (RedisError, OSError)
 """What sending a command can raise; `explain` turns it into an error of this package."""
+
+
+@contextmanager
+def server_errors(client: Any) -> Iterator[None]:
+    """Turn what redis-py raises inside the block into the errors of this package, with one clear line each.
+
+    For commands that a program sends on a client of `connect` or `connect_async` by itself.
+    """
+    try:
+        yield
+    except FAILURES as error:
+        raise explain(error, client, "") from error

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
-from redis.exceptions import RedisError
 
-from checkpointers import AsyncRedisSaver, connect_async
-from checkpointers._clients import explain
+from checkpointers import AsyncRedisSaver, connect_async, server_errors
 from state import redact
 from surefoot.errors import UsageError
 from surefoot.leases import Leases
@@ -37,17 +35,9 @@ class Store:
         self.leases = Leases(client)
         self._client = client
 
-    @contextmanager
-    def _reachable(self) -> Iterator[None]:
-        """Turn what the client raises into one clear line, as the saver does."""
-        try:
-            yield
-        except (RedisError, OSError) as error:
-            raise explain(error, self._client, "") from error
-
     async def save(self, record: ThreadRecord) -> None:
         """Write a thread's record and put it at the top of the list."""
-        with self._reachable():
+        with server_errors(self._client):
             pipe = self._client.pipeline(transaction=False)
             pipe.set(record_key(record.thread_id), record.model_dump_json())
             pipe.zadd(INDEX, {record.thread_id: record.updated_at})
@@ -55,7 +45,7 @@ class Store:
 
     async def get(self, thread_id: str) -> ThreadRecord | None:
         """Return a thread's record as it was written, or None."""
-        with self._reachable():
+        with server_errors(self._client):
             raw = await self._client.get(record_key(thread_id))
         return None if raw is None else ThreadRecord.model_validate_json(raw)
 
@@ -68,7 +58,7 @@ class Store:
 
     async def records(self, status: str | None = None, pipeline: str | None = None) -> list[ThreadRecord]:
         """Return the records of all threads, the last changed first."""
-        with self._reachable():
+        with server_errors(self._client):
             ids = [raw.decode() for raw in await self._client.zrevrange(INDEX, 0, -1)]
             raws: list[bytes | None] = []
             for start in range(0, len(ids), _PAGE):
@@ -83,7 +73,7 @@ class Store:
     async def _with_live_status(self, records: list[ThreadRecord]) -> list[ThreadRecord]:
         """A thread that says `running` without a living lease has stalled: its process is gone."""
         running = [record for record in records if record.status == "running"]
-        with self._reachable():
+        with server_errors(self._client):
             alive = await self.leases.alive([record.thread_id for record in running])
         stalled = {record.thread_id for record, lives in zip(running, alive, strict=True) if not lives}
         return [r.model_copy(update={"status": "stalled"}) if r.thread_id in stalled else r for r in records]
@@ -91,7 +81,7 @@ class Store:
     async def forget(self, thread_id: str) -> None:
         """Delete a thread: checkpoints first, then its record, so that a crash in between leaves it findable."""
         await self.saver.adelete_thread(thread_id)
-        with self._reachable():
+        with server_errors(self._client):
             pipe = self._client.pipeline(transaction=False)
             pipe.delete(record_key(thread_id))
             pipe.zrem(INDEX, thread_id)
@@ -105,17 +95,17 @@ class Store:
 
     async def acquire(self, thread_id: str) -> bool:
         """Take the lease of a thread; False when a living process holds it."""
-        with self._reachable():
+        with server_errors(self._client):
             return await self.leases.acquire(thread_id)
 
     async def release(self, thread_id: str) -> None:
         """Give the lease of a thread back."""
-        with self._reachable():
+        with server_errors(self._client):
             await self.leases.release(thread_id)
 
     async def server_info(self) -> dict[str, Any]:
         """Return what the server tells about itself, for `surefoot doctor`."""
-        with self._reachable():
+        with server_errors(self._client):
             info: dict[str, Any] = await self._client.info()
             for name in ("maxmemory-policy", "appendonly"):
                 found = await self._client.config_get(name)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import shlex
+import shutil
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
@@ -102,4 +106,16 @@ def wrap(text: str, width: int) -> list[str]:
 
 def shell(*words: str) -> str:
     """Write a command of ours as it can be typed."""
-    return shlex.join(["surefoot", *words])
+    return shlex.join([program(), *words])
+
+
+@functools.cache
+def program() -> str:
+    """Return how the command was called, where its bare name would not find it: `.venv/bin/surefoot`."""
+    called = Path(sys.argv[0] if sys.argv else "")
+    if called.name != "surefoot" or shutil.which("surefoot") or not called.is_file():
+        return "surefoot"
+    try:
+        return str(called.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(called)

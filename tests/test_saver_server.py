@@ -345,7 +345,7 @@ def test_an_encrypting_serializer_leaves_no_value_readable(valkey_url: str) -> N
 
 @pytest.mark.asyncio
 async def test_it_works_on_a_cluster() -> None:
-    with tcp_server(binary(), extra=("--cluster-enabled", "yes")) as url:
+    with tcp_server(binary(), extra=("--cluster-enabled", "yes", "--cluster-port", str(free_port()))) as url:
         with redis.Redis.from_url(url) as node:
             node.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
             deadline = time.monotonic() + 10

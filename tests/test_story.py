@@ -132,7 +132,10 @@ def test_gates_and_people_are_told() -> None:
         ({}, RawThread(checkpoints=1), "nothing is left to do", ""),
     ],
 )  # fmt: skip
-def test_what_comes_next_and_what_to_type(more: dict[str, Any], raw: RawThread, sentence: str, command: str) -> None:
+def test_what_comes_next_and_what_to_type(
+    more: dict[str, Any], raw: RawThread, sentence: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
     story = tell(record(**more), raw)
     assert sentence in " ".join(told(story).split())
     assert story.command.startswith(command)
