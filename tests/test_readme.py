@@ -28,6 +28,7 @@ def blocks(language: str, heading: str) -> list[str]:
 def home() -> Iterator[dict[str, str]]:
     """An empty home, and an environment that holds no key and no setting."""
     with tempfile.TemporaryDirectory(prefix="sf-home-") as directory:
+        Path(directory, "examples").symlink_to(ROOT / "examples")
         keep = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONDONTWRITEBYTECODE") if name in os.environ}
         yield {**keep, "HOME": directory, "XDG_DATA_HOME": f"{directory}/data", "COLUMNS": "120"}
         end_embedded(f"{directory}/data/surefoot")
@@ -36,13 +37,13 @@ def home() -> Iterator[dict[str, str]]:
 def run_shell(command: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     words = command.replace(".venv/bin/", f"{BIN}/")
     return subprocess.run(
-        ["bash", "-c", words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False
+        ["bash", "-c", words], cwd=env["HOME"], env=env, capture_output=True, text=True, timeout=120, check=False
     )
 
 
 def run_python(code: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code], cwd=env["HOME"], env=env, capture_output=True, text=True, timeout=120, check=False
     )
 
 
