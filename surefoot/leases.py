@@ -42,12 +42,14 @@ def lease_key(thread_id: str) -> str:
 
 
 def started_at(pid: int) -> str:
-    """Return when a local process started, or an empty string where that cannot be known.
+    """Return when a local process started, or an empty string where that cannot be known or it has ended.
 
-    Process ids are reused, above all in containers, where every first process has the same one.
+    Process ids are reused, above all in containers, where every first process has the same one. A process that was
+    killed keeps its id until its parent takes note.
     """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
         return ""
 
