@@ -8,6 +8,7 @@ history and the resume raise. So a `CheckedGraph` looks at everything that comes
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -25,99 +26,104 @@ RECURSION_LIMIT = 200
 
 
 class CheckedGraph(CompiledStateGraph[Any, Any, Any, Any]):
-    """A compiled graph that validates every update by field before it is stored."""
+    """A compiled graph in which every update is validated and made plain before it is stored.
+
+    Pending writes are stored too, before they are applied: so they hold plain data as well, and a process that is
+    killed between the two is resumed by one that need not know our classes.
+    """
 
     def stream(self, input: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """Validate the input, then stream as LangGraph does; raises `InputError` naming the field."""
-        self.check_input(input)
-        return super().stream(input, *args, **kwargs)
+        return super().stream(self.checked_input(input), *args, **kwargs)
 
     def astream(self, input: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """Validate the input, then stream as LangGraph does; raises `InputError` naming the field."""
-        self.check_input(input)
-        return super().astream(input, *args, **kwargs)
+        return super().astream(self.checked_input(input), *args, **kwargs)
 
     def bulk_update_state(self, config: Any, supersteps: Sequence[Sequence[StateUpdate]]) -> Any:
         """Validate the values, then update the state."""
-        self._check_supersteps(supersteps)
-        return super().bulk_update_state(config, supersteps)
+        return super().bulk_update_state(config, self._checked_supersteps(supersteps))
 
     async def abulk_update_state(self, config: Any, supersteps: Sequence[Sequence[StateUpdate]]) -> Any:
         """Validate the values, then update the state."""
-        self._check_supersteps(supersteps)
-        return await super().abulk_update_state(config, supersteps)
+        return await super().abulk_update_state(config, self._checked_supersteps(supersteps))
 
-    def check_input(self, value: Any) -> None:
-        """Raise `InputError` for an input that has a wrong value or that shares no field with this graph."""
+    def checked_input(self, value: Any) -> Any:
+        """Return an input in its stored form.
+
+        Raises `InputError` for a wrong value, and for an input that shares no field with this graph: LangGraph would
+        drop its keys and run on defaults.
+        """
         if value is None:
-            return
-        update = value.update if isinstance(value, Command) else value
-        if update is None:
-            return
-        values = as_mapping(update)
-        if values is None:
-            raise InputError(f"the input must be an object of fields, got {type(update).__name__}")
-        known = set(self.builder.schemas[self.builder.input_schema])
-        if values and not isinstance(value, Command) and not known & set(values):
-            raise InputError(
-                f"the input has none of this graph's fields: got {', '.join(map(str, list(values)[:5]))}; "
-                f"known: {', '.join(sorted(known))}"
-            )
+            return None
+        if not isinstance(value, Command):
+            values = as_mapping(value)
+            if values is None:
+                raise InputError(f"the input must be an object of fields, got {type(value).__name__}")
+            known = set(self.builder.schemas[self.builder.input_schema])
+            if values and not known & set(values):
+                raise InputError(
+                    f"the input has none of this graph's fields: got {', '.join(map(str, list(values)[:5]))}; "
+                    f"known: {', '.join(sorted(known))}"
+                )
         try:
-            self.check_values(values)
+            return self.checked(value)
         except InvalidUpdateError as error:
             raise InputError(str(error)) from None
 
-    def check_values(self, values: Mapping[str, Any]) -> None:
-        """Raise `InvalidUpdateError` for the first value that its channel would not take."""
-        for field, value in values.items():
-            channel = self.channels.get(field)
-            if isinstance(channel, Checked):
-                channel.check(value)
+    def checked(self, value: Any) -> Any:
+        """Return an update with the values of our channels in their stored form; raises `InvalidUpdateError`.
 
-    def _check_supersteps(self, supersteps: Sequence[Sequence[StateUpdate]]) -> None:
-        for update in (update for updates in supersteps for update in updates):
-            self._check_returned(update.values)
+        An update is a mapping, a model, a list of pairs, a `Command`, or a list of these; anything else is passed on.
+        """
+        if isinstance(value, Command):
+            return value if value.update is None else replace(value, update=self.checked(value.update))
+        values = as_mapping(value)
+        if values is not None:
+            return {field: self._checked_value(field, entry) for field, entry in values.items()}
+        if not isinstance(value, (list, tuple)):
+            return value
+        if all(isinstance(part, tuple) and len(part) == 2 for part in value):
+            # Pairs stay pairs: a field may be named twice.
+            return [(field, self._checked_value(field, entry)) for field, entry in value]
+        return [self.checked(part) for part in value]
 
-    def _check_returned(self, value: Any) -> Any:
-        """Validate what a node returned: a dict, a model, a `Command`, or a list of these."""
-        for part in value if isinstance(value, (list, tuple)) else [value]:
-            update = part.update if isinstance(part, Command) else part
-            values = as_mapping(update)
-            if values is not None:
-                self.check_values(values)
-        return value
+    def _checked_value(self, field: str, value: Any) -> Any:
+        channel = self.channels.get(field)
+        return channel.check(value) if isinstance(channel, Checked) else value
+
+    def _checked_supersteps(self, supersteps: Sequence[Sequence[StateUpdate]]) -> list[list[StateUpdate]]:
+        return [[update._replace(values=self.checked(update.values)) for update in step] for step in supersteps]
 
     def guard_nodes(self) -> None:
-        """Put a validator in front of the writers of every node, other people's nodes included."""
+        """Put the check in front of the writers of every node, other people's nodes included."""
         for node in self.nodes.values():
-            node.writers.insert(0, _Guard(self._check_returned))
+            node.writers.insert(0, _Guard(self.checked))
 
 
 class _Guard(Runnable[Any, Any]):
-    """Passes on what a node returned, once it is checked; a bare `Runnable`, because every superstep pays for it."""
+    """Checks what a node returned and passes it on in its stored form; a bare `Runnable`, because every superstep pays for it.
+
+    The unused parameters are those of every Runnable.
+    """
 
     def __init__(self, check: Callable[[Any], Any]) -> None:
         self.check = check
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: ARG002 - Runnable's
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: ARG002
         """Check and pass on."""
         return self.check(input)
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: ARG002 - same
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: ARG002
         """Check and pass on."""
         return self.check(input)
 
 
 def as_mapping(update: Any) -> Mapping[str, Any] | None:
-    """Return an update as a mapping of fields, or None where it has another form."""
+    """Return a model or a mapping as a mapping of fields, or None for anything else."""
     if isinstance(update, BaseModel):
         return {name: getattr(update, name) for name in update.model_fields_set}
-    if isinstance(update, Mapping):
-        return update
-    if isinstance(update, (list, tuple)) and all(isinstance(i, tuple) and len(i) == 2 for i in update):
-        return dict(update)
-    return None
+    return update if isinstance(update, Mapping) else None
 
 
 def compile_graph(builder: StateGraph[Any, Any, Any, Any], *, name: str, version: str) -> CheckedGraph:

@@ -98,6 +98,10 @@ class Checked(BaseChannel[Any, Any, Any]):
     def check(self, update: Any) -> Plain:
         """Validate one update and return its stored form; raises `InvalidUpdateError` that names the field."""
         whole, payload = _overwrite(update)
+        plain = self._plain(payload, whole=whole)
+        return {_OVERWRITE_KEY: plain} if whole else plain
+
+    def _plain(self, payload: Any, *, whole: bool) -> Plain:
         adapter = self.adapter if whole else self.update_adapter
         try:
             return adapter.dump_python(adapter.validate_python(payload), mode="json")
@@ -108,7 +112,7 @@ class Checked(BaseChannel[Any, Any, Any]):
         """Apply the updates of one superstep."""
         if not values:
             return False
-        checked = [(_overwrite(value)[0], self.check(value)) for value in values]
+        checked = [(whole, self._plain(payload, whole=whole)) for whole, payload in map(_overwrite, values)]
         if type(self).reduce is replace and any(plain != checked[0][1] for _, plain in checked):
             raise InvalidUpdateError(f"field {self.key!r}: two nodes wrote different values in one superstep")
         for whole, plain in sorted(checked, key=lambda item: not item[0]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from langgraph.types import Command, Overwrite, interrupt
 
 from nodes.errors import InputError
 from nodes.graph import CheckedGraph, compile_graph
-from state import Attempt, SupportInput, SupportState
+from state import Attempt, Spend, SupportInput, SupportState, Verdict
 
 junk = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary()),
@@ -121,6 +122,42 @@ def test_values_are_stored_as_plain_data_and_coerced_for_nodes() -> None:
     values = graph.invoke({"text": "hello"}, config())
     assert isinstance(values["attempts"][0], dict)
     assert SupportState.model_validate(values).attempts == [Attempt(step="work")]
+
+
+class PlainOnly(InMemorySaver):
+    """Refuses to store anything of our fields that is not plain JSON-able data."""
+
+    def put_writes(self, config: Any, writes: Any, task_id: str, task_path: str = "") -> None:
+        for channel, value in writes:
+            if channel in SupportState.model_fields:
+                json.dumps(value)
+        super().put_writes(config, writes, task_id, task_path)
+
+    def put(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        json.dumps({k: v for k, v in checkpoint["channel_values"].items() if not k.startswith("branch:")})
+        return super().put(config, checkpoint, metadata, new_versions)
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        {"attempts": [Attempt(step="work")], "visits": {"work": 1}},
+        Command(update={"attempts": [Attempt(step="work")]}),
+        Command(update=[("attempts", [Attempt(step="work")]), ("attempts", [Attempt(step="work", n=2)])]),
+        SupportState(attempts=[Attempt(step="work")]),
+        {"attempts": Overwrite([Attempt(step="work").model_dump()])},
+    ],
+)
+def test_pending_writes_are_plain_data_too(returned: Any) -> None:
+    """A process killed between its writes and the checkpoint is resumed from the writes."""
+    graph = make_graph(returned, saver=False).copy(update={"checkpointer": PlainOnly()})
+    graph.invoke({"text": "hello", "subject": "s"}, config())
+    graph.update_state(config(), {"verdicts": [Verdict(gate="g", check="c")]})
+    graph.invoke(Command(resume="yes", update={"spend": {"work": Spend(calls=1)}}), config())
+    state = SupportState.model_validate(assert_readable(graph).values)
+    assert state.attempts[0] == Attempt(step="work")
+    assert state.spend["work"].calls == 1
+    assert state.verdicts
 
 
 def test_sending_the_whole_state_back_changes_nothing() -> None:

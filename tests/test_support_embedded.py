@@ -160,6 +160,15 @@ def test_a_blank_ticket_is_read_by_a_person() -> None:
     assert "low_confidence" in item.value["reasons"]
 
 
+def test_everything_that_is_stored_is_plain_data() -> None:
+    from test_state_safety import PlainOnly
+
+    attached = graph.copy(update={"checkpointer": PlainOnly()})
+    (item,) = attached.invoke(BILLING, config(), context=UNSURE)["__interrupt__"]
+    values = answer(attached, item, UNSURE, "edit", {"category": "bug"})
+    assert values["outcome"] == "routed"
+
+
 def test_a_failed_draft_never_loses_the_routing(monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks.embedded import support as embedded
 
