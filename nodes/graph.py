@@ -102,9 +102,9 @@ class CheckedGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
 
 class _Guard(Runnable[Any, Any]):
-    """Checks what a node returned and passes it on in its stored form; a bare `Runnable`, because every superstep pays for it.
+    """Checks what a node returned and passes it on in its stored form.
 
-    The unused parameters are those of every Runnable.
+    A bare `Runnable`, because every superstep pays for it. The unused parameters are those of every Runnable.
     """
 
     def __init__(self, check: Callable[[Any], Any]) -> None:
