@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from openai_endpoint import OpenAIEndpoint
 from servers import end_embedded
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,3 +90,15 @@ def test_the_readme_names_both_commands_and_every_setting() -> None:
     assert "make test" in README
     for field in Settings.model_fields.values():
         assert str(field.validation_alias) in README
+
+
+def test_make_run_makes_no_paid_call_whatever_the_shell_holds(
+    home: dict[str, str], openai_endpoint: OpenAIEndpoint
+) -> None:
+    recipe = (ROOT / "Makefile").read_text().split("\nrun:", 1)[1].split("\n\n", 1)[0]
+    command = re.search(r"surefoot run support \S+ --provider embedded", recipe)
+    assert command, "`make run` names the embedded provider"
+    rich = {**home, "OPENAI_API_KEY": "sk-paid-0123456789", "OPENAI_BASE_URL": openai_endpoint.url}
+    done = run_shell(f".venv/bin/{command[0]} --limit 5 --namespace paid", rich)
+    assert done.returncode in (0, 3), done.stderr
+    assert openai_endpoint.calls == 0

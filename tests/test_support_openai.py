@@ -295,3 +295,21 @@ async def test_events_tell_every_attempt(endpoint: OpenAIEndpoint, shared_embedd
     attempts = [e.attempt.outcome for e in seen if isinstance(e, events.AttemptEnded)]
     assert attempts == ["transient", "ok", "ok", "ok", "ok"]
     assert sum(isinstance(e, events.RetryDecided) for e in seen) == 1
+
+
+async def test_the_shipped_tickets_run_on_another_server_of_the_protocol(
+    endpoint: OpenAIEndpoint, llmock: Any, shared_embedded_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llmock was written by others: what we understand of the protocol is not only what we built ourselves."""
+    monkeypatch.setenv("SUREFOOT_MODEL", "gpt-4.1-mini")
+    monkeypatch.setenv("OPENAI_BASE_URL", llmock.base_url())
+    llmock.rate_limit(times=2, retry_after=0.3)
+    llmock.fail(500, times=2)
+    tickets = [Item(t["id"], {k: v for k, v in t.items() if k != "id"}) for t in SHIPPED[:20]]
+    summary, results = await run(shared_embedded_url, tickets, "llmock")
+    assert (summary.done + summary.waiting, summary.failed, summary.stopped) == (20, 0, "")
+    attempts = [a for result in results.values() for a in result.values["attempts"] if a["provider"] == "openai"]
+    outcomes = Counter(a["outcome"] for a in attempts)
+    assert (outcomes["throttled"], outcomes["transient"]) == (2, 2)
+    assert sum(a["calls"] for a in attempts) == len(llmock.requests)
+    assert endpoint.calls == 0
