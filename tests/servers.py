@@ -106,6 +106,8 @@ def redis_url() -> Iterator[str]:
     """A Redis server of the system's, shared by the session."""
     program = os.environ.get("SUREFOOT_TEST_REDIS_SERVER") or shutil.which("redis-server")
     if not program:
+        if os.environ.get("SUREFOOT_TEST_REQUIRE_REDIS"):
+            pytest.fail("no redis-server on PATH, although it was to be there")
         pytest.skip("no redis-server on PATH; .ci/run installs one and runs this")
     with tcp_server(program) as url:
         yield url
