@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from langgraph.graph import END, START, StateGraph
 
-from nodes import Check, Policy, add_gate, add_retry, add_review, add_step, compile_graph, fixed
+from nodes import Check, Policy, add_gate, add_retry, add_review, add_step, begin_turn, compile_graph, fixed
 from nodes.checks import boilerplate, invented, length, personal_data, repetition
+from nodes.context import run_context
 from nodes.errors import InputError
-from nodes.step import run_context
 from state import ReviewDecision, ReviewRequest, RunContext, SupportInput, SupportState
 from state.review import ActionRequest, ReviewConfig
 from tasks import support as tasks
@@ -33,7 +33,7 @@ def validate(state: SupportState) -> dict[str, Any]:
     """Refuse a run without a ticket; LangGraph would go on with defaults."""
     if state.text is None:
         raise InputError('field "text" is missing: pass {"text": "what the customer wrote"}')
-    return {"started_at": state.started_at or time.time(), "degraded": False, "reasons": []}
+    return {"degraded": False, "reasons": []} | begin_turn(state, tasks.TASKS)
 
 
 def assess(state: SupportState) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def assess(state: SupportState) -> dict[str, Any]:
 
 def finish(state: SupportState) -> dict[str, Any]:
     """Write the outcome; a ticket that nobody could route goes to the first line of support."""
-    last = state.review[-1].decision.type if state.review else None
+    last = state.last_decision
     update: dict[str, Any] = {"outcome": {"reject": "rejected", "response": "answered"}.get(last or "", "routed")}
     if state.team is None and last != "reject":
         update |= {"team": "support_tier_1", "degraded": True, "reasons": ["no routing: sent to support_tier_1"]}
@@ -59,10 +59,9 @@ def finish(state: SupportState) -> dict[str, Any]:
 
 def forward(state: SupportState) -> str:
     """Return the first node whose output is missing: where a ticket goes on after routing or a decision."""
-    last = state.review[-1].decision.type if state.review else None
     if state.escalations:
         return "human_review"
-    if last in ("reject", "response"):
+    if state.last_decision in ("reject", "response"):
         return "finish"
     for node, value in (("classify", state.category), ("urgency", state.urgency), ("route", state.team)):
         if value is None:

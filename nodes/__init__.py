@@ -8,6 +8,7 @@ from nodes.retry import add_retry
 from nodes.review import add_review, validate_answer
 from nodes.step import StepSpec, add_step
 from nodes.task import Task
+from nodes.turn import begin_turn
 
 __all__ = [
     "Again",
@@ -24,6 +25,7 @@ __all__ = [
     "add_retry",
     "add_review",
     "add_step",
+    "begin_turn",
     "compile_graph",
     "decide",
     "exponential",

@@ -12,14 +12,15 @@ import concurrent.futures
 import contextvars
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.errors import GraphBubbleUp, InvalidUpdateError
 
-from nodes.errors import SurefootError
-from state import redact
+from nodes.errors import SurefootError, UnexpectedError
+from state import redact, scrub
 
 T = TypeVar("T")
 NodeFunction = Callable[[Any, RunnableConfig], Awaitable[Any]]
@@ -27,10 +28,6 @@ NodeFunction = Callable[[Any, RunnableConfig], Awaitable[Any]]
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _thread: threading.Thread | None = None
-
-
-class UnexpectedError(SurefootError):
-    """An exception that no part of Surefoot expected, with its text redacted."""
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
@@ -91,23 +88,67 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def node(function: NodeFunction, name: str) -> RunnableLambda[Any, Any]:
-    """Make a graph node of a coroutine function `(state, config)` that works under `invoke` and `ainvoke`.
+    """Make a graph node of a coroutine function `(state, config)` that works under `invoke` and `ainvoke`."""
 
-    Unexpected exceptions are redacted first: LangGraph stores the raw text of what a node raises.
-    """
-
-    async def guarded(state: Any, config: RunnableConfig) -> Any:
-        try:
-            return await function(state, config)
-        except (SurefootError, GraphBubbleUp, InvalidUpdateError):
-            raise
-        except Exception as error:
-            raise UnexpectedError(f"{name}: {type(error).__name__}: {redact(str(error))}") from None
+    async def running(state: Any, config: RunnableConfig) -> Any:
+        return await function(state, config)
 
     def blocking(state: Any, config: RunnableConfig) -> Any:
-        return run_sync(guarded(state, config))
+        return run_sync(running(state, config))
 
-    return RunnableLambda(blocking, afunc=guarded, name=name)
+    return RunnableLambda(blocking, afunc=running, name=name)
+
+
+@contextmanager
+def redacting(name: str) -> Iterator[None]:
+    """Redact what is raised inside the block: LangGraph stores the raw text of what a node raises.
+
+    Errors of ours keep their type and lose only secrets; anything unknown becomes an `UnexpectedError`.
+    """
+    try:
+        yield
+    except (GraphBubbleUp, InvalidUpdateError):
+        raise
+    except SurefootError as error:
+        error.args = (scrub(str(error)),)
+        raise
+    except Exception as error:
+        raise UnexpectedError(f"{name}: {type(error).__name__}: {redact(str(error))}") from None
+
+
+async def in_thread(function: Callable[..., T], *args: Any) -> T:
+    """Run a function in a thread of its own and wait for it.
+
+    Not the loop's pool: functions that hang would fill it, and everything else would wait behind them. A thread that
+    never comes back is left behind and does not keep the process from ending.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type] # None is a result like any other
+
+    def work() -> None:
+        result: T | None = None
+        failed: BaseException | None = None
+        try:
+            result = context.run(function, *args)
+        except StopIteration as error:
+            failed = RuntimeError(f"StopIteration: {error}")
+        except BaseException as error:
+            failed = error
+        # The loop may have ended meanwhile; then nobody waits any more.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, result, failed)
+
+    threading.Thread(target=work, name="surefoot-task", daemon=True).start()
+    return await done
 
 
 def thread_of(config: RunnableConfig) -> str:

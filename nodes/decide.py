@@ -85,5 +85,7 @@ def summarise(step: str, attempts: Sequence[Attempt], *, late: bool = False) -> 
     failed = [a for a in attempts if a.outcome != "ok"]
     listed = ", ".join(f"{n} x {name}" if n > 1 else name for name, n in Counter(a.outcome for a in failed).items())
     why = f"{step}: the run's deadline passed" if late else f"{step} failed"
+    if attempts and not failed and not late:
+        return f"{step}: no version passed its gate"
     last = next((a.error for a in reversed(failed) if a.error), "")
     return why + (f" ({listed})" if listed else "") + (f", last: {last}" if last else "")

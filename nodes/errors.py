@@ -5,6 +5,7 @@
     ├── StopRun                 nothing more can succeed until somebody acts: the thread stays resumable
     │   ├── ConfigurationError  a setting is wrong: key refused, unknown model, no price, no provider
     │   └── BudgetSpent         the cap of the whole command is spent
+    ├── UnexpectedError         what no part of Surefoot expected, with its text redacted
     ├── NeedsCheckpointer       a person must be asked, but there is no saver to wait in
     ├── RetiredNode             a thread stands at a node that no longer exists
     └── CallError               one attempt failed; a step records it and the retry node decides
@@ -46,6 +47,10 @@ class ConfigurationError(StopRun):
 
 class BudgetSpent(StopRun):
     """The cost cap of the command is spent."""
+
+
+class UnexpectedError(SurefootError):
+    """An exception that no part of Surefoot expected, with its text redacted."""
 
 
 class NeedsCheckpointer(SurefootError):

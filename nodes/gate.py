@@ -62,7 +62,8 @@ def add_gate(
 
     async def gate(state: RunState, config: RunnableConfig) -> dict[str, Any]:
         visit = state.visits.get(step_name, 0)
-        verdicts = await judge(name, getattr(state, field), source(state), checks, visit)
+        attempt = state.provenance[field].attempt if field in state.provenance else 0
+        verdicts = await judge(name, getattr(state, field), source(state), checks, visit, attempt)
         events.emit(events.GateJudged(bridge.thread_of(config), tuple(verdicts)))
         last = len(_refused_versions(state, name)) >= regenerations
         return _consequence(verdicts, step_name, field, visit, last=last)
@@ -80,13 +81,15 @@ def add_gate(
     builder.add_conditional_edges(name, after, list(dict.fromkeys([*targets, step_name, retry, *extra])))
 
 
-async def judge(gate: str, output: Any, source: str, checks: Sequence[Check], visit: int) -> list[Verdict]:
+async def judge(
+    gate: str, output: Any, source: str, checks: Sequence[Check], visit: int, attempt: int = 0
+) -> list[Verdict]:
     """Run all checks, each in a thread under its own deadline, and return a verdict for each."""
 
     async def one(check: Check) -> Verdict:
         try:
             async with asyncio.timeout(check.deadline):
-                detail = await asyncio.to_thread(check.run, str(output or ""), source)
+                detail = await bridge.in_thread(check.run, str(output or ""), source)
         except TimeoutError:
             detail = f"the check gave no verdict within {check.deadline:g} s"
         except Exception as error:
@@ -95,6 +98,7 @@ async def judge(gate: str, output: Any, source: str, checks: Sequence[Check], vi
             gate=gate,
             check=check.name,
             visit=visit,
+            attempt=attempt,
             passed=detail is None,
             action="pass" if detail is None else check.action,
             detail=detail or "",
@@ -106,8 +110,9 @@ async def judge(gate: str, output: Any, source: str, checks: Sequence[Check], vi
 
 def _refused_versions(state: RunState, gate: str) -> set[int]:
     """Return the visits whose output this gate refused since a person last decided: a new turn starts afresh."""
-    since = state.review[-1].decided_at if state.review else 0.0
-    return {v.visit for v in state.verdicts if v.gate == gate and not v.passed and v.at >= since}
+    since = state.decisions[-1].decided_at if state.decisions else state.started_at
+    ours = (v for v in state.verdicts if v.gate == gate and v.at >= since)
+    return {v.visit for v in ours if not v.passed and v.action != "record"}
 
 
 def _consequence(verdicts: list[Verdict], step: str, field: str, visit: int, *, last: bool) -> dict[str, Any]:
@@ -120,9 +125,10 @@ def _consequence(verdicts: list[Verdict], step: str, field: str, visit: int, *, 
     actions = {v.action for v in violations}
     if actions == {"record"}:
         return update | {"degraded": True, "reasons": [f"passed with a remark: {said}"]}
-    update |= {field: None, "provenance": {field: None}}
     if "escalate" in actions:
+        # The refused version stays: it is what the person judges.
         return update | {"escalations": {verdicts[0].gate: said}, "degraded": True, "reasons": [said]}
+    update |= {field: None, "provenance": {field: None}}
     if last or "fallback" in actions:
         failure = Failure(step=step, outcome="gate_failed", error=said, failed_at=time.time(), visit=visit)
         return update | {"failures": {step: failure}}

@@ -18,6 +18,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, StateUpdate
 from pydantic import BaseModel
 
+from nodes.bridge import redacting
 from nodes.errors import InputError, RetiredNode
 from state import Checked, RunState
 
@@ -96,9 +97,14 @@ class CheckedGraph(CompiledStateGraph[Any, Any, Any, Any]):
         return [[update._replace(values=self.checked(update.values)) for update in step] for step in supersteps]
 
     def guard_nodes(self) -> None:
-        """Put the check in front of the writers of every node, other people's nodes included."""
-        for node in self.nodes.values():
+        """Check what every node returns, other people's nodes included, and redact what it raises.
+
+        A graph used as a node stays as it is: LangGraph looks for it there, and its own nodes are looked after.
+        """
+        for name, node in self.nodes.items():
             node.writers.insert(0, _Guard(self.checked))
+            if not node.subgraphs:
+                node.bound = _Redacting(node.bound, name)
 
 
 class _Guard(Runnable[Any, Any]):
@@ -119,6 +125,23 @@ class _Guard(Runnable[Any, Any]):
         return self.check(input)
 
 
+class _Redacting(Runnable[Any, Any]):
+    """Runs a node or a route; LangGraph would store and trace the raw text of what it raises."""
+
+    def __init__(self, inner: Runnable[Any, Any], name: str) -> None:
+        self.inner, self.name = inner, name
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Run with a redacted error."""
+        with redacting(self.name or ""):
+            return self.inner.invoke(input, config, **kwargs)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Run with a redacted error."""
+        with redacting(self.name or ""):
+            return await self.inner.ainvoke(input, config, **kwargs)
+
+
 def as_mapping(update: Any) -> Mapping[str, Any] | None:
     """Return a model or a mapping as a mapping of fields, or None for anything else."""
     if isinstance(update, BaseModel):
@@ -131,6 +154,9 @@ def compile_graph(builder: StateGraph[Any, Any, Any, Any], *, name: str, version
 
     Attach a saver with `graph.copy(update={"checkpointer": saver})`, so that name, version and limits stay.
     """
+    for start, branches in builder.branches.items():
+        for key, branch in branches.items():
+            branches[key] = branch._replace(path=_Redacting(branch.path, f"the route after {start}"))
     compiled = builder.compile(name=name)
     attributes = {key: value for key, value in vars(compiled).items() if key != "__orig_class__"}
     graph = CheckedGraph(**attributes)

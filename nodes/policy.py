@@ -1,13 +1,14 @@
 """Policies: how often, how long, how dear, and what then.
 
-A policy speaks of `retries`, the extra attempts after the first. Every field takes a value or a callable of the state.
+A policy speaks of `retries`, the extra attempts after the first. Every field but `backoff`, which is a function anyway,
+takes a value or a callable of the state.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -44,12 +45,13 @@ def exponential(base: float = 1.0, factor: float = 2.0, cap: float = 30.0) -> Ba
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How a step deals with failure."""
+    """How a step deals with failure; raises `ValueError` naming the field whose value makes no sense."""
 
     retries: Value[int] = 2
     """Attempts after the first, for each entry of the ladder."""
     backoff: Backoff = dataclasses.field(default_factory=exponential)
-    """Wait before each retry; `fixed(5)` or `exponential(...)`. A Retry-After that is longer wins."""
+    """Wait before each retry; `fixed(5)`, `exponential(...)` or a function of the retry's number and a random number.
+    A Retry-After that is longer wins."""
     timeout: Value[float] = 30.0
     """Seconds for one attempt."""
     max_cost: Value[float | None] = None
@@ -61,24 +63,28 @@ class Policy:
     max_wait: Value[float] = 900.0
     """Longest wait in seconds that is worth it; an endpoint that asks for more counts as exhausted."""
 
+    def __post_init__(self) -> None:
+        if not callable(self.backoff):
+            raise ValueError(  # noqa: TRY004 - one type for every field that makes no sense
+                f"policy: backoff must be a function such as fixed(5), got {self.backoff!r}"
+            )
+        for name in _RULES:
+            given = getattr(self, name)
+            if not callable(given):
+                _check(name, given)
+
     def resolve(self, state: RunState) -> ResolvedPolicy:
         """Call the callables; raises `ValueError` naming the field whose value makes no sense."""
-
-        def value(name: str) -> Any:
+        values: dict[str, Any] = {}
+        for name in _RULES:
             given = getattr(self, name)
-            return given(state) if callable(given) else given
-
-        resolved = ResolvedPolicy(
-            retries=value("retries"),
+            values[name] = _check(name, given(state)) if callable(given) else given
+        dollars = values.pop("max_cost")
+        return ResolvedPolicy(
             backoff=self.backoff,
-            timeout=value("timeout"),
-            max_cost_microusd=_microusd(value("max_cost")),
-            fallback=tuple(value("fallback")),
-            on_exhausted=value("on_exhausted"),
-            max_wait=value("max_wait"),
+            max_cost_microusd=None if dollars is None else round(dollars * 1_000_000),
+            **values | {"fallback": tuple(values["fallback"])},
         )
-        resolved.validate()
-        return resolved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,19 +99,26 @@ class ResolvedPolicy:
     on_exhausted: OnExhausted
     max_wait: float
 
-    def validate(self) -> None:
-        """Raise `ValueError` for values that make no sense."""
-        if not isinstance(self.retries, int) or self.retries < 0:
-            raise ValueError(f"policy: retries must be 0 or more, got {self.retries!r}")
-        if not (self.timeout > 0 and math.isfinite(self.timeout)):
-            raise ValueError(f"policy: timeout must be a number of seconds above 0, got {self.timeout!r}")
-        if self.on_exhausted not in ("escalate", "give_up"):
-            raise ValueError(f"policy: on_exhausted must be 'escalate' or 'give_up', got {self.on_exhausted!r}")
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _microusd(dollars: float | None) -> int | None:
-    if dollars is None:
-        return None
-    if dollars < 0:
-        raise ValueError(f"policy: max_cost must not be negative, got {dollars!r}")
-    return round(dollars * 1_000_000)
+_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "retries": (lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 0, "0 or more"),
+    "timeout": (lambda v: _number(v) and v > 0, "a number of seconds above 0"),
+    "max_cost": (lambda v: v is None or (_number(v) and v >= 0), "None or US dollars, not negative"),
+    "fallback": (
+        lambda v: isinstance(v, (tuple, list)) and all(isinstance(entry, str) for entry in v),
+        'a tuple of providers such as ("embedded",)',
+    ),
+    "on_exhausted": (lambda v: v in ("escalate", "give_up"), "'escalate' or 'give_up'"),
+    "max_wait": (lambda v: _number(v) and v >= 0, "a number of seconds, not negative"),
+}
+
+
+def _check(name: str, value: Any) -> Any:
+    fits, wanted = _RULES[name]
+    if not fits(value):
+        raise ValueError(f"policy: {name} must be {wanted}, got {value!r}")
+    return value

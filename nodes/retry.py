@@ -18,8 +18,10 @@ from langgraph.graph import StateGraph
 from langgraph.types import Command, interrupt
 
 from nodes import bridge, events
+from nodes.context import deadline_of, run_context
 from nodes.decide import Again, Escalate, Fallback, GiveUp, decide
-from nodes.step import StepSpec, deadline_of, run_context
+from nodes.errors import InputError
+from nodes.step import StepSpec
 from state import Decision, Failure, RunContext, RunState
 
 WAIT_KIND = "surefoot.wait"
@@ -33,7 +35,10 @@ def add_retry(
     escalate_to: str | None = None,
     name: str = "retry",
 ) -> None:
-    """Add the retry node for these steps. `escalate_to` is the review node, for policies that escalate."""
+    """Add the retry node for these steps.
+
+    `escalate_to` is the review node; in a graph without one, a policy that escalates gives up instead.
+    """
     specs = {spec.task.name: spec for spec in steps}
     targets = dict.fromkeys([name, *specs, *(spec.on_give_up for spec in steps)])
     if escalate_to is not None:
@@ -60,7 +65,9 @@ def _decide_all(
     update: dict[str, Any] = {"failures": {}, "reasons": [], "escalations": {}, "feedback": {}}
     goto: dict[str, None] = {}
     for failure in failures:
-        spec = specs[failure.step]
+        spec = specs.get(failure.step)
+        if spec is None:
+            raise InputError(f"failures: step {failure.step!r} is not served here; known: {', '.join(specs)}")
         choice = decide(
             spec.policy.resolve(state),
             state.attempts_of(failure.step, failure.visit),
@@ -69,6 +76,8 @@ def _decide_all(
             deadline=deadline_of(state, run_context()),
             jitter=random.random(),  # noqa: S311 - spreads retries over time, guards nothing
         )
+        if isinstance(choice, Escalate) and not escalate_to:
+            choice = GiveUp(choice.reason)
         match choice:
             case Again(at, provider):
                 decision = Decision(action="again", at=at, provider=provider, reason=failure.error)
@@ -79,7 +88,7 @@ def _decide_all(
             case Escalate(reason):
                 decision = Decision(action="escalate", reason=reason)
                 update["escalations"][failure.step] = reason
-                goto[escalate_to or spec.on_give_up] = None
+                goto[escalate_to] = None
             case GiveUp(reason):
                 decision = Decision(action="give_up", reason=reason)
                 goto[spec.on_give_up] = None

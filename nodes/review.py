@@ -11,13 +11,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphInterrupt
 from langgraph.graph import StateGraph
-from langgraph.types import interrupt
+from langgraph.types import Overwrite, interrupt
 from pydantic import BaseModel, ValidationError
 
 from nodes import bridge, events
+from nodes.context import run_context
 from nodes.errors import InputError, NeedsCheckpointer
-from nodes.step import Route, route_function, run_context
+from nodes.step import Route, route_function
 from nodes.task import Task, stale_fields
 from state import DecisionRecord, Provenance, ReviewDecision, ReviewRequest, RunState, describe
 
@@ -44,7 +46,8 @@ def add_review(
 
     def review(state: S, config: RunnableConfig) -> dict[str, Any]:
         request = ask(state)
-        decision = _default_without_saver(request, config) or _ask_until_valid(request, schema)
+        thread = bridge.thread_of(config)
+        decision = _default_without_saver(request, config) or _ask_until_valid(request, schema, thread)
         extra = dict(answer(state, decision))
         return _decided(state, request, decision, decision.edits | extra, tasks)
 
@@ -87,11 +90,14 @@ def _validate_edit(request: ReviewRequest, schema: type[BaseModel], field: str, 
         raise InputError(f"the edit does not fit: {describe(error)}") from None
 
 
-def _ask_until_valid(request: ReviewRequest, schema: type[BaseModel]) -> ReviewDecision:
+def _ask_until_valid(request: ReviewRequest, schema: type[BaseModel], thread: str) -> ReviewDecision:
     """Interrupt until an answer fits. Earlier answers are replayed by LangGraph in order, so the loop is stable."""
-    events.emit(events.ReviewAsked("", tuple(request.reasons)))
     while True:
-        raw = interrupt(request.model_dump(mode="json"), response_schema=ReviewDecision.model_json_schema())
+        try:
+            raw = interrupt(request.model_dump(mode="json"), response_schema=ReviewDecision.model_json_schema())
+        except GraphInterrupt:
+            events.emit(events.ReviewAsked(thread, tuple(request.reasons)))
+            raise
         try:
             return validate_answer(request, schema, raw)
         except InputError as error:
@@ -100,15 +106,16 @@ def _ask_until_valid(request: ReviewRequest, schema: type[BaseModel]) -> ReviewD
 
 
 def _default_without_saver(request: ReviewRequest, config: RunnableConfig) -> ReviewDecision | None:
-    """Without a saver nobody can be waited for: take the default action or fail, as the context says."""
+    """Without a saver nobody can be waited for: take the default action, or fail where there is none."""
     if bridge.has_saver(config):
         return None
-    if run_context().without_saver == "fail":
+    kind = "reject" if request.default_action == "reject" else "accept"
+    possible = request.config.allow_ignore if kind == "reject" else request.config.allow_accept
+    if run_context().without_saver == "fail" or not possible:
         raise NeedsCheckpointer(
             f"a person must decide ({'; '.join(request.reasons.values())}), but the graph runs without a checkpointer: "
             "compile it with one, or run it with surefoot.run"
         )
-    kind = "reject" if request.default_action == "reject" else "accept"
     return ReviewDecision(type=kind, by="default", comment="nobody was asked, for want of a checkpointer")
 
 
@@ -123,11 +130,12 @@ def _decided(
     now = time.time()
     changed = {field for field, value in decision.edits.items() if value != getattr(state, field)}
     stale = stale_fields(changed, tasks) - set(fields)
-    redo = {name for name, task in tasks.items() if stale & set(task.outputs)}
+    # A step that a person was asked about begins anew, with all its retries.
+    redo = {name for name, task in tasks.items() if stale & set(task.outputs) or name in state.escalations}
     source = Provenance(step="human_review", provider="default" if decision.by == "default" else "person")
     schema = type(state).model_fields
     update: dict[str, Any] = {
-        **{field: schema[field].get_default(call_default_factory=True) for field in stale},
+        **{field: Overwrite(schema[field].get_default(call_default_factory=True)) for field in stale},
         **fields,
         "provenance": {**dict.fromkeys(stale), **dict.fromkeys(fields, source)},
         "visits": {name: state.visits.get(name, 0) + 1 for name in redo},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import inspect
 import json
@@ -12,6 +11,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from nodes.bridge import in_thread
 from nodes.call import Call
 from nodes.errors import ConfigurationError, InputError, InvalidOutput
 from state import describe
@@ -71,7 +71,7 @@ class Task(Generic[In, Out]):
         if inspect.iscoroutinefunction(function):
             raw = await function(inputs, call)
         else:
-            raw = await asyncio.to_thread(function, inputs, call)
+            raw = await in_thread(function, inputs, call)
             if inspect.isawaitable(raw):
                 raw = await raw
         if not isinstance(raw, self.output):

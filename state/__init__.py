@@ -1,7 +1,19 @@
 """What is persisted: pydantic models, the channels that guard them, and pure reducers. Imports nothing of ours."""
 
 from state.channels import Appended, Checked, Merged, Sticky, describe
-from state.records import Attempt, Decision, Failure, Outcome, Provenance, Record, Spend, Verdict, redact
+from state.records import (
+    Attempt,
+    Decision,
+    Failure,
+    Outcome,
+    Provenance,
+    Record,
+    Redacted,
+    Spend,
+    Verdict,
+    redact,
+    scrub,
+)
 from state.review import ActionRequest, DecisionRecord, ReviewConfig, ReviewDecision, ReviewRequest
 from state.run import RunContext, RunState
 from state.support import CATEGORIES, URGENCIES, Category, SupportInput, SupportState, Team, Urgency
@@ -21,6 +33,7 @@ __all__ = [
     "Outcome",
     "Provenance",
     "Record",
+    "Redacted",
     "ReviewConfig",
     "ReviewDecision",
     "ReviewRequest",
@@ -35,4 +48,5 @@ __all__ = [
     "Verdict",
     "describe",
     "redact",
+    "scrub",
 ]

@@ -41,7 +41,7 @@ def append(old: Plain, new: Plain) -> list[Plain]:
     return items
 
 
-IDENTITY_FIELDS = ("step", "member", "gate", "check", "visit", "n", "id")
+IDENTITY_FIELDS = ("step", "member", "gate", "check", "visit", "attempt", "n", "id")
 """Fields that tell one record of a list from another."""
 
 

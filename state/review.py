@@ -101,7 +101,7 @@ class DecisionRecord(Record):
     """A decision as it is kept in the thread: who decided what, when, and about which reasons."""
 
     id: str = ""
-    """Interrupt and time, unique in the thread."""
+    """Time of the decision, unique in the thread."""
     decision: ReviewDecision = Field(default_factory=ReviewDecision)
     reasons: dict[str, str] = Field(default_factory=dict)
     stale: list[str] = Field(default_factory=list)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
 from state.channels import Appended, Checked, Merged, Sticky
-from state.records import Attempt, Failure, Provenance, Spend, Verdict
+from state.records import Attempt, Failure, Provenance, Redacted, Spend, Verdict
 from state.review import DecisionRecord
 
 
@@ -22,13 +22,13 @@ class RunState(BaseModel):
 
     tenant: Annotated[str, Checked] = ""
     started_at: Annotated[float, Checked] = 0.0
-    """Seconds since the epoch; the run's deadline counts from here."""
+    """Seconds since the epoch at which the turn began, with its input."""
     attempts: Annotated[list[Attempt], Appended] = Field(default_factory=list)
     visits: Annotated[dict[str, NonNegativeInt], Merged] = Field(default_factory=dict)
     """Current visit of each step: regenerations and second turns count their attempts anew."""
     failures: Annotated[dict[str, Failure], Merged] = Field(default_factory=dict)
     """Failures that the retry node has not settled yet, by step."""
-    feedback: Annotated[dict[str, str], Merged] = Field(default_factory=dict)
+    feedback: Annotated[dict[str, Redacted], Merged] = Field(default_factory=dict)
     """What was wrong with the last output of a step; the next attempt is told."""
     spend: Annotated[dict[str, Spend], Merged] = Field(default_factory=dict)
     """Cost so far by step, in integer micro-dollars and tokens."""
@@ -55,9 +55,19 @@ class RunState(BaseModel):
         """Micro-dollars spent by all steps."""
         return sum(spend.cost_microusd for spend in self.spend.values())
 
+    @property
+    def decisions(self) -> list[DecisionRecord]:
+        """What people decided in this turn, in order."""
+        return [record for record in self.review if record.decided_at >= self.started_at]
+
+    @property
+    def last_decision(self) -> str | None:
+        """Type of the last decision of this turn: accept, edit, response or reject."""
+        return self.decisions[-1].decision.type if self.decisions else None
+
     def decided(self, reason: str) -> bool:
-        """Tell whether a person has already decided about a reason."""
-        return any(reason in record.reasons for record in self.review)
+        """Tell whether a person has already decided about a reason in this turn."""
+        return any(reason in record.reasons for record in self.decisions)
 
 
 class RunContext(BaseModel):
@@ -79,7 +89,8 @@ class RunContext(BaseModel):
     max_cost_microusd: NonNegativeInt | None = None
     """Cap of one run (one thread), in micro-dollars."""
     deadline_s: NonNegativeFloat | None = None
-    """Seconds that a run may take from its first checkpoint; no attempt starts and no wait ends after it."""
+    """Seconds that a run may take from its start, and again from each decision of a person: people's time does not
+    count. No attempt starts and no wait ends after it."""
     max_inline_wait_s: NonNegativeFloat | None = None
     """Longest wait that the retry node sleeps through, in seconds; a longer one interrupts the thread until it is due.
     None always sleeps: a bare graph has nobody to wake it."""

@@ -15,6 +15,7 @@ from langgraph.types import Command
 from pydantic import ValidationError
 
 from nodes.bridge import run_sync
+from nodes.call import spending_cap
 from nodes.errors import InputError, SurefootError
 from nodes.review import validate_answer
 from nodes.task import hash_of
@@ -63,14 +64,14 @@ async def arun(
     input, `InputError` for an unusable input, `ConfigurationError` or `BudgetSpent` when nothing can succeed.
     """
     found = find_pipeline(pipeline)
-    values = dict(input)
     try:
-        checked = found.input.model_validate(values)
+        checked = found.input.model_validate(dict(input))
     except ValidationError as error:
         raise InputError(f"{pipeline}: {describe(error)}") from None
     for name in found.required:
         if getattr(checked, name, None) is None:
             raise InputError(f'{pipeline}: field "{name}" is missing')
+    values = checked.model_dump(mode="json", exclude_unset=True)
     cap = settings().max_cost_usd if max_cost_usd is None else max_cost_usd
     results: list[Result] = []
     async with open_store(url) as store:
@@ -93,8 +94,8 @@ async def aresume(
 
     `thread` is a UUID or a readable key (`support:48291`); `answer` is a `ReviewDecision`, a dict of its form, or one
     of the strings `accept` and `reject`. It is validated before it is submitted: an `InputError` leaves the thread as
-    it was. Raises `UsageError` for an unknown thread, for an answer to a thread that does not wait for one, and for a
-    finished thread; `ThreadBusy` while another process works on it.
+    it was. The settings' cost cap holds for the call. Raises `UsageError` for an unknown thread, for an answer to a
+    thread that does not wait for one, and for a finished thread; `ThreadBusy` while another process works on it.
     """
     async with open_store(url) as store:
         record = await store.find(thread)
@@ -125,7 +126,8 @@ async def resume_in(
                 raise UsageError(
                     f"thread {record.key} waits for a person: answer it with `surefoot review {record.key}`"
                 )
-            return await _go_on(pipeline, store, record, start)
+            with spending_cap(settings().max_cost_microusd):
+                return await _go_on(pipeline, store, record, start)
         finally:
             await store.release(record.thread_id)
 
@@ -141,6 +143,8 @@ async def _go_on(pipeline: Any, store: Store, record: ThreadRecord, start: Any) 
             start, _ = await next_start(pipeline, store, record, None)
             raw = await drive(pipeline, store, record, start, record.context)
             result = result_of(pipeline, record, raw)
+    except ThreadBusy:
+        raise
     except BaseException as error:
         told = str(error) if isinstance(error, SurefootError) else type(error).__name__
         stopped = {"status": "stalled", "error": told, "updated_at": time.time()}

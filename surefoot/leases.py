@@ -56,7 +56,7 @@ def started_at(pid: int) -> str:
 
 def is_dead(holder: dict[str, Any]) -> bool:
     """Tell whether the holder of a lease was a process of this host that no longer lives."""
-    if holder.get("host") != socket.gethostname():
+    if holder.get("scope") != process_scope():
         return False
     pid = int(holder.get("pid", 0))
     try:
@@ -68,19 +68,31 @@ def is_dead(holder: dict[str, Any]) -> bool:
     return bool(holder.get("started")) and started_at(pid) != holder["started"]
 
 
+def process_scope() -> str:
+    """Name where this process's id means something: the host since its last boot, and the process namespace.
+
+    Two containers may share a host name and not see each other's processes.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return socket.gethostname()
+
+
 class Leases:
     """The leases that this process holds, renewed together."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._me = {"host": socket.gethostname(), "pid": os.getpid(), "started": started_at(os.getpid())}
+        self._me = {"scope": process_scope(), "pid": os.getpid(), "started": started_at(os.getpid())}
         self._held: dict[str, str] = {}
         self.lost: set[str] = set()
         """Threads whose lease expired under us, as happens to a process that is frozen: stop working on them."""
 
     @asynccontextmanager
     async def renewing(self) -> AsyncIterator[Leases]:
-        """Renew all held leases while the block runs, and release what is left at its end."""
+        """Renew all held leases while the block runs."""
         task = asyncio.create_task(self._renew_forever())
         try:
             yield self
@@ -135,4 +147,7 @@ class Leases:
                 # The saver meets the same outage and stops the run; here the next round tries again.
                 _log.warning("leases were not renewed: %s", type(error).__name__)
                 continue
-            self.lost |= {thread_id for thread_id, ok in zip(held, renewed, strict=True) if ok == 0}
+            for (thread_id, value), ok in zip(held.items(), renewed, strict=True):
+                # A lease that was given back and taken anew meanwhile is another one.
+                if ok == 0 and self._held.get(thread_id) == value:
+                    self.lost.add(thread_id)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
 
+from nodes.context import ladder_start
 from nodes.graph import CheckedGraph
-from nodes.step import ladder_start
 from nodes.task import Task
 from state import RunContext, RunState, SupportInput, SupportState
 from surefoot.errors import UsageError

@@ -25,7 +25,7 @@ from surefoot.inputs import BadLine, Item
 from surefoot.leases import TTL_S
 from surefoot.pipelines import Pipeline
 from surefoot.store import Store
-from surefoot.threads import ThreadRecord, readable_key, thread_id
+from surefoot.threads import RawThread, ThreadRecord, readable_key, thread_id
 
 INLINE_WAIT_S = 20.0
 """Longest wait in seconds that a thread sleeps through while it holds one of the parallel slots."""
@@ -78,12 +78,15 @@ class Runner:
             raise UsageError(f"parallel must be at least 1, got {parallel}")
         given = context or RunContext()
         self.pipeline, self.store, self.namespace, self.rerun = pipeline, store, namespace, rerun
-        self.context = given.model_copy(update={"max_inline_wait_s": given.max_inline_wait_s or INLINE_WAIT_S})
+        longest = INLINE_WAIT_S if given.max_inline_wait_s is None else given.max_inline_wait_s
+        self.context = given.model_copy(update={"max_inline_wait_s": longest})
         self.max_cost_microusd = max_cost_microusd
         self._parallel = parallel
         self._slots = asyncio.Semaphore(parallel)
         self._stop = asyncio.Event()
         self._sleeping: dict[str, float] = {}
+        self._begun: set[str] = set()
+        """Threads that this run has taken up: `rerun` forgets each of them once, not after every wait."""
         self._working: dict[str, asyncio.Task[Any]] = {}
         self._summary = Summary()
         self._crash: Exception | None = None
@@ -116,16 +119,18 @@ class Runner:
     async def _run_all(self, items: Iterable[Item], on_result: Callable[[Result], None]) -> None:
         """Keep a bounded number of items under way; those that wait for a time hold no slot."""
         under_way: set[asyncio.Task[None]] = set()
-        for item in items:
-            await self._slots.acquire()
-            if self._stop.is_set():
-                self._slots.release()
-                break
-            task = asyncio.create_task(self._one(item, on_result))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
-        if under_way:
-            await asyncio.gather(*under_way)
+        try:
+            for item in items:
+                await self._slots.acquire()
+                if self._stop.is_set():
+                    self._slots.release()
+                    break
+                task = asyncio.create_task(self._one(item, on_result))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+        finally:
+            if under_way:
+                await asyncio.gather(*under_way)
         if self._crash is not None:
             raise self._crash
 
@@ -162,13 +167,12 @@ class Runner:
         self._working[tid] = asyncio.current_task()  # type: ignore[assignment] # we are inside a task
         try:
             async with self._lease(tid) as leased:
-                record, known = await self._record(item, tid)
                 if not leased:
+                    record = await self.store.get(tid) or self._new_record(item, tid)
                     return make_result(self.pipeline, record, {}, "running", error="another process works on it",
                                        line=item.line, fresh=False)  # fmt: skip
-                if known is not None:
-                    return known
-                return await self._drive(item, record)
+                record, known = await self._record(item, tid)
+                return known or await self._drive(item, record)
         finally:
             self._working.pop(tid, None)
             self._sleeping.pop(tid, None)
@@ -189,20 +193,14 @@ class Runner:
 
     async def _record(self, item: Item, tid: str) -> tuple[ThreadRecord, Result | None]:
         """Return the item's record, and its result when nothing is left to do; raises `Refused` for a changed item."""
-        input_hash = hash_of(item.input)
         record = await self.store.get(tid)
-        if record is not None and self.rerun:
+        if record is not None and self.rerun and tid not in self._begun:
             await self.store.forget(tid)
             record = None
+        self._begun.add(tid)
         if record is None:
-            now = time.time()
-            key = readable_key(self.pipeline.name, item.id, self.namespace)
-            return ThreadRecord(
-                thread_id=tid, key=key, pipeline=self.pipeline.name, item_id=item.id, namespace=self.namespace,
-                input_hash=input_hash, graph_version=self.pipeline.version, created_at=now, updated_at=now,
-                context=self.context,
-            ), None  # fmt: skip
-        if record.input_hash != input_hash:
+            return self._new_record(item, tid), None
+        if record.input_hash != hash_of(item.input):
             raise Refused(
                 f"id {item.id!r} was run before with another content: use --rerun to replace that run, or --namespace "
                 "to keep both"
@@ -216,6 +214,21 @@ class Runner:
             return record, known
         return record.model_copy(update={"context": self.context}), None
 
+    def _new_record(self, item: Item, tid: str) -> ThreadRecord:
+        now = time.time()
+        return ThreadRecord(
+            thread_id=tid,
+            key=readable_key(self.pipeline.name, item.id, self.namespace),
+            pipeline=self.pipeline.name,
+            item_id=item.id,
+            namespace=self.namespace,
+            input_hash=hash_of(item.input),
+            graph_version=self.pipeline.version,
+            created_at=now,
+            updated_at=now,
+            context=self.context,
+        )
+
     async def _drive(self, item: Item, record: ThreadRecord) -> Result:
         """Run the thread, and turn whatever happens into a result; nothing that happens to one item hurts another."""
         record = record.model_copy(update={"status": "running", "updated_at": time.time(), "error": ""})
@@ -223,9 +236,11 @@ class Runner:
         raw = None
         try:
             start, before = await next_start(self.pipeline, self.store, record, item.input)
-            if waiting(before)[0] == "person":
+            waits_for, until = waiting(before)
+            if waits_for == "person" or (waits_for == "time" and (until or 0.0) > time.time()):
                 raw = before
             else:
+                self._note_stored_waits(record.thread_id, before)
                 raw = await drive(self.pipeline, self.store, record, start, self.context, self._stop.is_set)
             result = result_of(self.pipeline, record, raw, line=item.line)
         except (Drained, asyncio.CancelledError) as cut:
@@ -240,7 +255,7 @@ class Runner:
             result = await self._cut_off(item, record, "stalled", str(error))
         except ThreadBusy as error:
             return make_result(self.pipeline, record, {}, "running", error=str(error), line=item.line)
-        except (SaverError, OSError):
+        except SaverError:
             raise
         except SurefootError as error:
             result = await self._cut_off(item, record, "failed", str(error))
@@ -250,8 +265,10 @@ class Runner:
         return result
 
     async def _cut_off(self, item: Item, record: ThreadRecord, status: Any, error: str) -> Result:
-        """Return the result of a thread that did not come to its end, with what is stored of it."""
+        """Return the result of a thread that was cut off, with what is stored of it; it may have just finished."""
         raw = await self.store.channels(record.thread_id)
+        if status == "stalled" and not error and not raw.next and raw.values.get("outcome") is not None:
+            return result_of(self.pipeline, record, raw, line=item.line)
         return make_result(self.pipeline, record, raw.values, status, error=error, line=item.line)
 
     def _halt(self, why: str) -> None:
@@ -265,6 +282,13 @@ class Runner:
             self._sleeping[event.thread] = event.decision.at
         elif isinstance(event, AttemptEnded):
             self._sleeping.pop(event.thread, None)
+
+    def _note_stored_waits(self, tid: str, raw: RawThread) -> None:
+        """Remember a wait that an earlier process has begun: its decision is in the thread, no event will tell it."""
+        failures = raw.values.get("failures") or {}
+        times = [(f.get("decision") or {}).get("at", 0.0) for f in failures.values() if not f.get("released")]
+        if times:
+            self._sleeping[tid] = max(times)
 
     async def _cut_sleepers_when_stopped(self) -> None:
         """Once draining, cancel threads that only wait; a thread in a call finishes the call, which is paid for."""

@@ -12,7 +12,6 @@ from langgraph.types import Command
 from toy import Script, Word, decision, toy_graph
 
 from nodes import Policy, fixed
-from nodes.bridge import UnexpectedError
 from nodes.errors import (
     BudgetSpent,
     ConfigurationError,
@@ -22,6 +21,7 @@ from nodes.errors import (
     Refused,
     Throttled,
     Transient,
+    UnexpectedError,
 )
 from state import RunContext
 
@@ -282,8 +282,10 @@ def test_the_caller_of_invoke_sees_an_unexpected_error_redacted() -> None:
 
 
 def test_a_policy_that_makes_no_sense_is_named() -> None:
+    with pytest.raises(ValueError, match="retries must be 0 or more"):
+        Policy(retries=-1)
     with pytest.raises(UnexpectedError, match="retries must be 0 or more"):
-        toy_graph(Policy(retries=-1), only=Script()).invoke({"text": "hi"})
+        toy_graph(Policy(retries=lambda _state: -1), only=Script()).invoke({"text": "hi"})
 
 
 def test_policies_take_callables_of_the_state() -> None:

@@ -1,0 +1,205 @@
+"""One attempt of a task: run it under its limits, and write down how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph.errors import InvalidUpdateError
+from pydantic import BaseModel
+
+from nodes import events
+from nodes.call import Call, Usage, classify_error
+from nodes.context import deadline_of, ladder_start
+from nodes.decide import summarise
+from nodes.errors import (
+    BudgetSpent,
+    CallError,
+    CallTimeout,
+    ConfigurationError,
+    InvalidOutput,
+    Permanent,
+    SurefootError,
+    Transient,
+)
+from nodes.policy import ResolvedPolicy
+from nodes.task import Task
+from state import Attempt, Checked, Failure, Provenance, RunContext, RunState, Spend
+
+REGENERATION_TEMPERATURE = 0.3
+"""Added for each regeneration: an answer that a gate refused should not come back word for word."""
+
+
+@dataclass
+class Trial:
+    """One attempt in the making: what it may use, how it ends, what it writes."""
+
+    task: Task[Any, Any]
+    policy: ResolvedPolicy
+    state: RunState
+    context: RunContext
+    entry: str
+    thread: str
+    channels: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        earlier = self.state.attempts_of(self.task.name)
+        self.pending = self.state.failures.get(self.task.name)
+        self.first_choice = ladder_start(self.task, self.context)
+        self.provider, _, named_model = self.entry.partition(":")
+        self.model = named_model or self.context.model or ""
+        self.started_at = time.time()
+        deadline = deadline_of(self.state, self.context)
+        left = math.inf if deadline is None else deadline - self.started_at
+        self.late = left <= 0
+        self.timeout = max(min(self.policy.timeout, left), 0.001)
+        self.attempt = Attempt(
+            step=self.task.name,
+            visit=self.state.visits.get(self.task.name, 0),
+            n=len(earlier) + 1,
+            entry=self.entry,
+            provider=self.provider,
+            model=named_model,
+            variant=self.context.variant,
+            started_at=self.started_at,
+            timeout_ms=round(self.timeout * 1000),
+            wait_ms=max(0, round((self.started_at - self.pending.failed_at) * 1000)) if self.pending else 0,
+        )
+
+    def call(self) -> Call:
+        """Return the guarded call that the provider is given."""
+        attempt, state = self.attempt, self.state
+        return Call(
+            step=attempt.step,
+            thread=self.thread,
+            tenant=state.tenant,
+            provider=self.provider,
+            model=self.model,
+            n=attempt.n,
+            visit=attempt.visit,
+            timeout_s=self.timeout,
+            feedback=state.feedback.get(attempt.step),
+            temperature=REGENERATION_TEMPERATURE * attempt.visit if attempt.step in state.feedback else 0.0,
+            max_cost_microusd=self.policy.max_cost_microusd,
+            step_spent_microusd=state.spend.get(attempt.step, Spend()).cost_microusd,
+            run_spent_microusd=state.spent_microusd,
+            run_cap_microusd=self.context.max_cost_microusd,
+            variant=attempt.variant,
+        )
+
+    async def run(self) -> dict[str, Any]:
+        """Attempt the task once and return the update of the state."""
+        inputs = self.task.read(self.state)
+        call = self.call()
+        if self.late:
+            return self.failed(CallTimeout("the run's deadline passed before the attempt"), call.usage)
+        try:
+            async with asyncio.timeout(self.timeout):
+                output = await self.task.run(self.provider, inputs, call)
+            self.check(output)
+        except asyncio.CancelledError:
+            if (current := asyncio.current_task()) is None or current.cancelling():
+                raise
+            return self.failed(Transient("the provider cancelled its own call"), call.usage)
+        except Exception as error:
+            failure = self.understand(error)
+            return self.failed(failure, call.usage)
+        return self.succeeded(inputs, output, call.usage)
+
+    def check(self, output: BaseModel) -> None:
+        """Hold the outputs against the fields of the state; raises `InvalidOutput` naming the first that differs."""
+        for name in self.task.outputs:
+            channel = self.channels.get(name)
+            if isinstance(channel, Checked):
+                try:
+                    channel.check(getattr(output, name))
+                except InvalidUpdateError as error:
+                    raise InvalidOutput(f"{self.provider}: {error}") from None
+
+    def understand(self, error: Exception) -> CallError | Exception:
+        """Turn an exception into what is recorded; re-raise what must stop the run."""
+        if isinstance(error, TimeoutError):
+            return CallTimeout(f"no answer within {self.timeout:g} s")
+        known = error if isinstance(error, SurefootError) else classify_error(error)
+        if isinstance(known, BudgetSpent):
+            raise known from None
+        if isinstance(known, ConfigurationError):
+            # Without a key or a model of the first choice nothing will succeed: stop and say so. A later rung of the
+            # ladder that is not set up is only skipped.
+            if self.entry == self.first_choice:
+                raise known from None
+            return Permanent(str(known))
+        return known if isinstance(known, CallError) else error
+
+    def close(self, usage: Usage, outcome: str, error: str = "") -> dict[str, Any]:
+        """Return the part of the update that every attempt writes."""
+        latency = time.time() - self.started_at
+        attempt = self.attempt.model_copy(
+            update={
+                "model": usage.model or self.attempt.model,
+                "outcome": outcome,
+                "latency_ms": max(0, round(latency * 1000)),
+                "tokens_in": usage.tokens_in,
+                "tokens_out": usage.tokens_out,
+                "calls": usage.calls,
+                "cost_microusd": usage.cost_microusd,
+            }
+        )
+        attempt = Attempt.model_validate({**attempt.model_dump(), "error": error})
+        before = self.state.spend.get(attempt.step, Spend())
+        spend = Spend(
+            calls=before.calls + usage.calls,
+            tokens_in=before.tokens_in + usage.tokens_in,
+            tokens_out=before.tokens_out + usage.tokens_out,
+            cost_microusd=before.cost_microusd + usage.cost_microusd,
+        )
+        events.emit(events.AttemptEnded(self.thread, attempt))
+        return {"attempts": [attempt], "spend": {attempt.step: spend}}
+
+    def failed(self, error: Exception, usage: Usage) -> dict[str, Any]:
+        """Record a failure for the retry node."""
+        known = isinstance(error, CallError)
+        outcome = error.outcome if isinstance(error, CallError) else "crashed"
+        message = str(error) if known else f"{type(error).__name__}: {error}"
+        update = self.close(usage, outcome, message)
+        failure = Failure(
+            step=self.task.name,
+            outcome=outcome,
+            error=message,
+            retryable=isinstance(error, CallError) and error.retryable,
+            retry_after=error.retry_after if isinstance(error, CallError) else None,
+            failed_at=time.time(),
+            visit=self.attempt.visit,
+        )
+        feedback = {self.task.name: message} if outcome == "invalid_output" else {}
+        return update | {"failures": {self.task.name: failure}, "feedback": feedback}
+
+    def succeeded(self, inputs: BaseModel, output: BaseModel, usage: Usage) -> dict[str, Any]:
+        """Write the outputs, where they came from, and settle the failure that was pending."""
+        update = self.close(usage, "ok")
+        source = Provenance(
+            step=self.task.name,
+            visit=self.attempt.visit,
+            attempt=self.attempt.n,
+            provider=self.provider,
+            model=usage.model or self.attempt.model,
+            variant=self.attempt.variant,
+            input_hash=self.task.input_hash(inputs),
+        )
+        update |= {name: getattr(output, name) for name in self.task.outputs}
+        update["provenance"] = dict.fromkeys(self.task.outputs, source)
+        if self.task.name in self.state.feedback:
+            update["feedback"] = {self.task.name: None}
+        if self.pending is not None:
+            update["failures"] = {self.task.name: None}
+        if self.entry != self.first_choice:
+            decision = self.pending.decision if self.pending is not None else None
+            earlier = [a for a in self.state.attempts_of(self.task.name) if a.entry != self.entry]
+            fell = decision is not None and decision.action == "fallback"
+            why = decision.reason if decision is not None and fell else summarise(self.task.name, earlier)
+            update |= {"degraded": True, "reasons": [f"{why}; {self.entry} answered instead"]}
+        return update

@@ -1,0 +1,47 @@
+"""What a node asks of its run: the context, the deadline, the first choice of a provider."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from langgraph.runtime import get_runtime
+from pydantic import ValidationError
+
+from nodes.call import call_settings
+from nodes.errors import ConfigurationError
+from nodes.task import Task
+from state import RunContext, RunState, describe
+
+
+def run_context() -> RunContext:
+    """Return the context of the current run, or one of defaults where none was given.
+
+    A graph with a context of its own (another class, a dict) is served too: from a dict the names of `RunContext` are
+    taken. Raises `ConfigurationError` for a wrong value.
+    """
+    given: Any = get_runtime().context
+    if isinstance(given, RunContext):
+        return given
+    if not isinstance(given, Mapping):
+        return RunContext()
+    try:
+        return RunContext.model_validate({name: given[name] for name in RunContext.model_fields if name in given})
+    except ValidationError as error:
+        raise ConfigurationError(f"context: {describe(error)}") from None
+
+
+def deadline_of(state: RunState, context: RunContext) -> float | None:
+    """Return the absolute deadline of a run in seconds since the epoch, if it has one."""
+    if context.deadline_s is None:
+        return None
+    began = state.started_at or min((a.started_at for a in state.attempts), default=time.time())
+    return max([began, *(record.decided_at for record in state.decisions)]) + context.deadline_s
+
+
+def ladder_start(task: Task[Any, Any], context: RunContext) -> str:
+    """Return the first entry of a task's ladder: by context, then by settings; a task with one provider uses that."""
+    if len(task.providers) == 1:
+        return next(iter(task.providers))
+    return context.providers.get(task.name) or context.provider or call_settings().provider
