@@ -78,6 +78,14 @@ def test_an_exhausted_gate_climbs_the_ladder() -> None:
     graph = gated(Check(name="short", run=short), script=Script(*["LONGER"] * 9), policy=policy, safe=Script("OK"))
     values = graph.invoke({"text": "hi"}, context=RunContext(provider="only"))
     assert values["word"] == "OK"
+    assert "no version passed its gate" in values["reasons"][-1]
+    assert "safe answered instead" in values["reasons"][-1]
+    assert [(v["visit"], v["attempt"], v["passed"]) for v in values["verdicts"]] == [
+        (0, 1, False),
+        (1, 1, False),
+        (2, 1, False),
+        (2, 2, True),
+    ]
     assert values["degraded"]
     assert values["provenance"]["word"]["provider"] == "safe"
 
@@ -105,6 +113,7 @@ def test_a_violation_can_go_to_a_person() -> None:
     config = {"configurable": {"thread_id": "t"}}
     (item,) = graph.invoke({"text": "hi"}, config)["__interrupt__"]
     assert "longer than three" in item.value["reasons"]["gate"]
+    assert item.value["action_request"]["args"]["word"] == "LONGER"
     values = graph.invoke(Command(resume={item.id: decision("edit", {"word": "FINE"})}), config)
     assert (values["word"], values["size"]) == ("FINE", 4)
 

@@ -1,0 +1,240 @@
+"""The runner on a toy pipeline: reruns, waits, leases, and one item's trouble that stays its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import pytest
+from pydantic import BaseModel
+from toy import Script, ToyState, toy_graph
+
+from nodes import Policy
+from nodes.errors import BudgetSpent, Throttled
+from nodes.graph import CheckedGraph
+from state import Checked, RunContext
+from surefoot import leases
+from surefoot.drive import Result
+from surefoot.inputs import Item
+from surefoot.leases import Leases, is_dead, lease_key, process_scope
+from surefoot.pipelines import Pipeline
+from surefoot.runner import Runner, Summary
+from surefoot.store import Store, open_store
+from surefoot.threads import thread_id
+
+
+class ToyInput(BaseModel):
+    text: Annotated[str, Checked]
+
+
+class ToyPipeline(Pipeline):
+    """A pipeline whose graph is given."""
+
+    toy: CheckedGraph
+
+    @property
+    def graph(self) -> CheckedGraph:
+        return self.toy
+
+    @property
+    def version(self) -> str:
+        return "1"
+
+
+def toy_pipeline(script: Any, policy: Policy | None = None, **more: Any) -> Pipeline:
+    pipeline = ToyPipeline("toy", "toy", ToyState, ToyInput, ("text",), ("word",), lambda *_: 0)
+    object.__setattr__(pipeline, "toy", toy_graph(policy or Policy(retries=2), only=script, **more))
+    return pipeline
+
+
+def item(name: str = "1", text: str = "hi") -> Item:
+    return Item(name, {"text": text}, 1)
+
+
+async def run(store: Store, pipeline: Pipeline, items: Any, **options: Any) -> tuple[Summary, dict[str, Result]]:
+    results: dict[str, Result] = {}
+    stop = options.pop("stop", None)
+    runner = Runner(pipeline, store, **options)
+    return await runner.run(items, on_result=lambda r: results.__setitem__(r.id, r), stop=stop), results
+
+
+async def test_rerun_forgets_a_thread_once_and_not_after_each_wait(shared_embedded_url: str) -> None:
+    script = Script(Throttled("429", retry_after=0.6), Throttled("429", retry_after=0.6))
+    context = RunContext(max_inline_wait_s=0.1)
+    async with open_store(shared_embedded_url) as store:
+        pipeline = toy_pipeline(script)
+        await run(store, toy_pipeline(Script()), [item()], namespace="rerun")
+        _, results = await run(store, pipeline, [item()], namespace="rerun", rerun=True, context=context)
+        raw = await store.channels(thread_id("toy", "1", "rerun"))
+    assert results["1"].status == "done"
+    assert [a["n"] for a in raw.values["attempts"] if a["step"] == "word"] == [1, 2, 3]
+
+
+async def test_a_thread_that_another_process_works_on_is_not_forgotten(
+    shared_embedded_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("surefoot.runner.TTL_S", -1.0)
+    async with open_store(shared_embedded_url) as store, open_store(shared_embedded_url) as other:
+        await run(store, toy_pipeline(Script()), [item()], namespace="busy")
+        tid = thread_id("toy", "1", "busy")
+        assert await other.acquire(tid)
+        summary, results = await run(store, toy_pipeline(Script()), [item()], namespace="busy", rerun=True)
+        assert results["1"].status == "running"
+        assert results["1"].error == "another process works on it"
+        assert (await store.channels(tid)).values["word"] == "HI"
+        await other.release(tid)
+    assert summary.stalled == 1
+
+
+async def test_a_stored_far_wait_is_slept_through_and_the_endpoint_is_not_asked_early(shared_embedded_url: str) -> None:
+    script = Script(Throttled("429", retry_after=1.5))
+    pipeline, context = toy_pipeline(script), RunContext(max_inline_wait_s=0.1)
+    async with open_store(shared_embedded_url) as store:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.5, stop.set)
+        _, first = await run(store, pipeline, [item()], namespace="far", context=context, stop=stop)
+        assert (first["1"].status, first["1"].waits_for) == ("waiting", "time")
+        _, second = await run(store, pipeline, [item()], namespace="far", context=context)
+    assert second["1"].status == "done"
+    assert script.times[1] - script.times[0] >= 1.5
+    assert len(script.calls) == 2
+
+
+async def test_a_run_that_is_asked_to_stop_cuts_a_wait_that_an_earlier_run_began(shared_embedded_url: str) -> None:
+    script = Script(Throttled("429", retry_after=60))
+    pipeline = toy_pipeline(script)
+    async with open_store(shared_embedded_url) as store:
+        for _ in range(2):
+            stop = asyncio.Event()
+            asyncio.get_running_loop().call_later(0.5, stop.set)
+            context = RunContext(max_inline_wait_s=100)
+            async with asyncio.timeout(20):
+                _, results = await run(store, pipeline, [item()], namespace="cut", context=context, stop=stop)
+            assert results["1"].status == "stalled"
+    assert len(script.calls) == 1
+
+
+async def test_a_thread_that_finishes_while_the_run_stops_is_finished(shared_embedded_url: str) -> None:
+    stop = asyncio.Event()
+
+    def extend(builder: Any, _step: Any) -> None:
+        def last(_state: Any) -> dict[str, Any]:
+            stop.set()
+            return {"outcome": "done"}
+
+        builder.add_node("last", last)
+
+    async with open_store(shared_embedded_url) as store:
+        pipeline = toy_pipeline(Script(), then="last", extend=extend)
+        _, results = await run(store, pipeline, [item()], namespace="last", stop=stop)
+        record = await store.get(thread_id("toy", "1", "last"))
+    assert results["1"].status == "done"
+    assert record is not None
+    assert record.status == "done"
+
+
+async def test_no_inline_wait_at_all_is_a_choice(shared_embedded_url: str) -> None:
+    async with open_store(shared_embedded_url) as store:
+        runner = Runner(toy_pipeline(Script()), store, context=RunContext(max_inline_wait_s=0))
+    assert runner.context.max_inline_wait_s == 0
+
+
+async def test_items_that_break_off_do_not_cut_what_is_under_way(shared_embedded_url: str) -> None:
+    def source() -> Iterator[Item]:
+        yield item()
+        raise OSError("the disk is gone")
+
+    results: list[Result] = []
+    async with open_store(shared_embedded_url) as store:
+        with pytest.raises(OSError, match="the disk is gone"):
+            await Runner(toy_pipeline(Script()), store, namespace="source").run(source(), on_result=results.append)
+    assert [r.status for r in results] == ["done"]
+
+
+async def test_an_os_error_of_one_item_leaves_the_others_alone(shared_embedded_url: str) -> None:
+    def extend(builder: Any, _step: Any) -> None:
+        def read_attachment(state: ToyState) -> dict[str, Any]:
+            if state.text == "bad":
+                raise FileNotFoundError("/mnt/tickets/1.pdf")
+            return {"outcome": "done"}
+
+        builder.add_node("attachment", read_attachment)
+
+    async with open_store(shared_embedded_url) as store:
+        pipeline = toy_pipeline(Script(), then="attachment", extend=extend)
+        items = [item("1", "bad"), item("2"), item("3")]
+        summary, results = await run(store, pipeline, items, namespace="oserror", parallel=1)
+    assert [results[i].status for i in "123"] == ["failed", "done", "done"]
+    assert "FileNotFoundError" in results["1"].error
+    assert summary.stopped == ""
+
+
+async def test_the_cap_of_the_settings_holds_when_a_thread_is_resumed(
+    shared_embedded_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nodes.call.budget import command_budget
+    from surefoot import api
+    from surefoot.settings import settings
+
+    seen: list[Any] = []
+
+    async def go_on(*_args: Any) -> Any:
+        seen.append(command_budget())
+        raise BudgetSpent("spent")
+
+    async with open_store(shared_embedded_url) as store:
+        script = Script(Throttled("429", retry_after=60))
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.4, stop.set)
+        pipeline = toy_pipeline(script)
+        await run(store, pipeline, [item()], namespace="cap", stop=stop)
+        monkeypatch.setattr(api, "find_pipeline", lambda _name: pipeline)
+        monkeypatch.setattr(api, "_go_on", go_on)
+        record = await store.find("cap/toy:1")
+        with pytest.raises(BudgetSpent):
+            await api.resume_in(store, record)
+    assert seen[0] is not None
+    assert seen[0].limit_microusd == settings().max_cost_microusd
+
+
+# leases
+
+
+def holder(**changes: Any) -> Mapping[str, Any]:
+    return {"scope": process_scope(), "pid": os.getpid(), "started": leases.started_at(os.getpid())} | changes
+
+
+def test_a_process_id_means_something_in_its_own_scope_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = 4_190_000
+    assert is_dead(dict(holder(pid=gone)))
+    assert not is_dead(dict(holder(pid=gone, scope="another container with the same host name")))
+    assert not is_dead(dict(holder()))
+    assert is_dead(dict(holder(started="1")))
+    monkeypatch.setattr(leases.socket, "gethostname", lambda: "elsewhere")
+    assert not is_dead(dict(holder(pid=gone, scope="x")))
+
+
+async def test_a_lease_that_was_lost_and_taken_anew_is_not_counted_as_lost(
+    shared_embedded_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "TTL_S", 0.3)
+    async with open_store(shared_embedded_url) as store:
+        client = store._client
+        mine = Leases(client)
+        async with mine.renewing():
+            assert await mine.acquire("renewed")
+            await asyncio.sleep(0.7)
+            assert await client.get(lease_key("renewed")), "renewed in time"
+            await client.set(lease_key("renewed"), json.dumps({"scope": "other", "pid": 1}), px=5000)
+            deadline = time.monotonic() + 5
+            while "renewed" not in mine.lost and time.monotonic() < deadline:
+                await asyncio.sleep(0.02)
+            assert mine.lost == {"renewed"}
+            await client.delete(lease_key("renewed"))
+            assert await mine.acquire("renewed")
+            await asyncio.sleep(0.3)
+            assert mine.lost == set()
