@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from state import describe
 from surefoot.errors import UsageError
-from surefoot.tables import read_csv
+from surefoot.tables import looks_like_csv, read_csv
 
 if TYPE_CHECKING:
     from surefoot.pipelines import Pipeline
@@ -51,7 +51,7 @@ Raw: TypeAlias = tuple[int, Any]
 
 
 def read_items(source: str | Path, pipeline: Pipeline, stdin: TextIO) -> Iterator[Item | BadLine]:
-    """Yield the items of a file (`-`: standard input) and its bad lines, in order.
+    """Yield the items of a file (`-`: standard input, of any kind) and its bad lines, in order.
 
     Raises `UsageError` when the file cannot be read, is empty, is not UTF-8 or is of no known kind.
     """
@@ -116,7 +116,7 @@ def _kind(value: Any) -> str:
 
 def _raw_items(source: str | Path, stdin: TextIO, required: tuple[str, ...]) -> Iterator[Raw]:
     if str(source) == "-":
-        yield from _parse(_utf8(_all_bytes(stdin), "standard input"), "standard input")
+        yield from _parse(_utf8(_all_bytes(stdin), "standard input"), "standard input", required)
         return
     path = Path(source)
     try:
@@ -132,7 +132,7 @@ def _raw_items(source: str | Path, stdin: TextIO, required: tuple[str, ...]) -> 
         raise UsageError(f"{path} cannot be read: permission denied") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
-    yield from _csv(text, str(path), required) if kind == "csv" else _parse(text, str(path))
+    yield from _csv(text, str(path), required) if kind == "csv" else _parse(text, str(path), required)
 
 
 def _format_of(path: Path) -> str:
@@ -202,10 +202,13 @@ def _jsonl(lines: Iterator[tuple[int, str]]) -> Iterator[Raw]:
             yield number, BadLine(number, str(error))
 
 
-def _parse(text: str, name: str) -> Iterator[Raw]:
-    """Parse an array of objects, one object, or JSON Lines."""
+def _parse(text: str, name: str, required: tuple[str, ...]) -> Iterator[Raw]:
+    """Parse an array of objects, one object, JSON Lines, or a table whose header has an `id`."""
     if text.lstrip().startswith("["):
         yield from _array(text, name)
+        return
+    if looks_like_csv(text):
+        yield from _csv(text, name, required)
         return
     try:
         whole = _load(text)

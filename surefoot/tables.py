@@ -40,11 +40,21 @@ def read_csv(text: str, name: str) -> Iterator[tuple[int, dict[str, str] | str]]
         yield line, _row(header, cells)
 
 
+def looks_like_csv(text: str) -> bool:
+    """Tell whether a text of unknown kind begins with a header that has an `id`, which no JSON does."""
+    first = text.lstrip().partition("\n")[0]
+    return first[:1] not in ("{", "[") and any("id" in cells for cells in _columns(first).values())
+
+
 def _delimiter(first: str) -> str:
     """Return the delimiter under which the header has an `id`, else the one that gives the most columns."""
-    columns = {char: [cell.strip(' "\r\n') for cell in first.split(char)] for char in DELIMITERS}
+    columns = _columns(first)
     named = [char for char, cells in columns.items() if "id" in cells]
     return named[0] if named else max(columns, key=lambda char: len(columns[char]))
+
+
+def _columns(first: str) -> dict[str, list[str]]:
+    return {char: [cell.strip(' "\r\n') for cell in first.split(char)] for char in DELIMITERS}
 
 
 def _header(reader: Iterator[list[str]], name: str) -> list[str]:

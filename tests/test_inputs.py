@@ -100,6 +100,11 @@ def test_json_and_stdin_hold_an_array_an_object_or_lines(
         assert [item.line for item in read(source, stdin) if isinstance(item, Item)] == lines
 
 
+@pytest.mark.parametrize("text", ["id,text\n1,hello\n", '\ufeff"id";"text"\n1;"a\nb"\n', "text\tid\nhello\t1\n"])
+def test_a_table_is_known_by_its_header_on_standard_input(text: str) -> None:
+    assert [item.id for item in read("-", text) if isinstance(item, Item)] == ["1"]
+
+
 @pytest.mark.parametrize("text", ['[{"id": 1}, ', '[{"id": 1} {"id": 2}]', "[1, NaN]", "[1] x", "[" * 100_000])
 def test_a_broken_array_is_refused_as_a_whole(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError, match="no valid JSON"):

@@ -75,7 +75,10 @@ class Report:
 def run(
     pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Its name, such as support.", show_default=False)],
     source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="A .jsonl, .json or .csv file; - is stdin.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="INPUT", help="A .jsonl, .json or .csv file; - reads any of them from stdin.", show_default=False
+        ),
     ],
     parallel: Annotated[int | None, typer.Option(min=1, help="Items under way at once (default: 50).")] = None,
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write a JSON line an item; - is stdout.")] = None,
