@@ -23,7 +23,7 @@ from typing import IO
 try:
     import fcntl
 except ImportError:  # Windows, where no embedded server runs
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment] # a platform without it has no embedded server
 
 LOCK = "lock"
 SERVER_LOCK = "server.lock"

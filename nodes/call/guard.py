@@ -251,6 +251,6 @@ def get_guard() -> Guard:
 
 def set_guard(guard: Guard | None) -> None:
     """Use another guard from now on; None makes a new `MemoryGuard` at the next use."""
-    global _guard  # noqa: PLW0603 - see get_guard
+    global _guard  # noqa: PLW0603 - one guard for the process, see get_guard
     with _guard_lock:
         _guard = guard

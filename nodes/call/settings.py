@@ -160,6 +160,6 @@ def _stamp() -> object:
 
 def reset_call_settings() -> None:
     """Forget the settings, so that the next use reads them."""
-    global _cached  # noqa: PLW0603 - see call_settings
+    global _cached  # noqa: PLW0603 - one set of settings, see call_settings
     with _lock:
         _cached = None
