@@ -12,7 +12,7 @@ from typing import Any, Final
 from langgraph.graph import END, START, StateGraph
 
 from nodes import Check, Policy, add_gate, add_retry, add_review, add_step, begin_turn, compile_graph, fixed
-from nodes.checks import boilerplate, invented, length, personal_data, repetition
+from nodes.checks import boilerplate, invented, length, personal_data, repetition, unfinished
 from nodes.context import run_context
 from nodes.errors import InputError
 from state import ReviewDecision, ReviewRequest, RunContext, SupportInput, SupportState
@@ -111,6 +111,7 @@ DRAFT_CHECKS: Final = [
     Check(name="invented", run=invented()),
     Check(name="personal_data", run=personal_data()),
     Check(name="boilerplate", run=boilerplate()),
+    Check(name="unfinished", run=unfinished()),
 ]
 
 builder: Final = StateGraph(SupportState, context_schema=RunContext, input_schema=SupportInput)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nodes.checks import KINDS, TextCheck, boilerplate, invented, length, personal_data, repetition
+from nodes.checks import KINDS, TextCheck, boilerplate, invented, length, personal_data, repetition, unfinished
 
 DATA = Path(__file__).parent / "data"
 CHECKS: dict[str, TextCheck] = {
@@ -19,6 +19,7 @@ CHECKS: dict[str, TextCheck] = {
     "repetition": repetition(),
     "personal": personal_data(allow=["support@example.com"]),
     "boilerplate": boilerplate(),
+    "unfinished": unfinished(),
     **{f"invented_{kind}": invented([kind], allow=["help.example.com"]) for kind in KINDS},
 }
 
@@ -226,3 +227,31 @@ def test_a_long_hostile_text_takes_no_more_than_its_length(unit: str, size: int)
 )
 def test_a_signature_or_a_colleague_needs_a_source(text: str) -> None:
     assert CHECKS["invented_name"](text, "the export is broken") is not None
+
+
+SENTENCES = "Thank you for writing to us. We have passed your message to the right team and they will look into it."
+
+
+@pytest.mark.parametrize("end", range(len("Thank you for writing to us. We have"), len(SENTENCES) - 1, 3))
+def test_a_text_that_is_cut_off_in_a_sentence_is_stopped(end: int) -> None:
+    assert unfinished()(SENTENCES[:end], "") is not None
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "",
+        "\n\nKind regards\nThe support team",
+        "\n\nMit freundlichen Grüßen\nIhr Support",
+        " Best regards, the support team",
+        '"',
+        "\n\n- Anna",
+    ],
+)
+def test_signatures_and_quotes_are_no_cut(ending: str) -> None:
+    assert unfinished()(SENTENCES + ending, "") is None
+
+
+@pytest.mark.parametrize("text", [f"```\n{SENTENCES}\n```", f"Sure! Here is what you asked for:\n\n{SENTENCES}"])
+def test_wrappings_of_the_model_are_stopped(text: str) -> None:
+    assert boilerplate()(text, "") is not None

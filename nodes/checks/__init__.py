@@ -13,8 +13,19 @@ from nodes.checks.invented import KINDS, Kind, invented
 from nodes.checks.length import length
 from nodes.checks.personal import personal_data
 from nodes.checks.repetition import repetition
+from nodes.checks.unfinished import unfinished
 
 TextCheck = Callable[[str, str], str | None]
 """A check of a text against its source: None, or what is wrong with it."""
 
-__all__ = ["KINDS", "Kind", "TextCheck", "boilerplate", "invented", "length", "personal_data", "repetition"]
+__all__ = [
+    "KINDS",
+    "Kind",
+    "TextCheck",
+    "boilerplate",
+    "invented",
+    "length",
+    "personal_data",
+    "repetition",
+    "unfinished",
+]

@@ -22,7 +22,8 @@ _REFUSAL: Final = re.compile(
 )
 _PREAMBLE: Final = re.compile(
     r"\A\W{0,8}(?:(?:sure|certainly|of course|absolutely|gerne|natürlich|claro|por supuesto)\W{1,4})?"
-    r"(?:here(?:'s| is| are) (?:a|an|the|your|my|one) (?:\w+ ){0,4}(?:draft|response|reply|answer|email|e-mail"
+    r"(?:here(?:'s| is| are) what you (?:asked|requested|wanted|need)"
+    r"|here(?:'s| is| are) (?:a|an|the|your|my|one) (?:\w+ ){0,4}(?:draft|response|reply|answer|email|e-mail"
     r"|message|version)\b"
     r"|hier ist (?:ein|eine|der|die|mein) (?:\w+ ){0,3}(?:entwurf|antwort|nachricht|version)\b"
     r"|aquí (?:tienes?|está) (?:un|una|el|la) (?:\w+ ){0,3}(?:borrador|respuesta|mensaje|versión)\b"
@@ -54,7 +55,7 @@ _PROMPT: Final = re.compile(
     re.MULTILINE,
 )
 _JSON: Final = re.compile(
-    r"\A\s{0,40}(?:```\w{0,12}\s{0,40})?[{\[]\s{0,40}[\"{]|\"(?:draft|text|response|reply|answer|content|message"
+    r"\A\s{0,40}```|\A\s{0,40}[{\[]\s{0,40}[\"{]|\"(?:draft|text|response|reply|answer|content|message"
     r"|output|summary)\" ?: ?[\"{\[]"
     r"|```(?:json|yaml|xml)\b"
 )
