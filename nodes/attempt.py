@@ -146,6 +146,8 @@ class Trial:
                 "tokens_in": usage.tokens_in,
                 "tokens_out": usage.tokens_out,
                 "calls": usage.calls,
+                "repaired": usage.repaired,
+                "reasked": usage.reasked,
                 "cost_microusd": usage.cost_microusd,
             }
         )

@@ -109,6 +109,10 @@ class Attempt(Record):
     tokens_out: NonNegativeInt = 0
     calls: NonNegativeInt = 0
     """Requests sent to an endpoint; 0 for an embedded provider."""
+    repaired: NonNegativeInt = 0
+    """Answers of this attempt that were read by more than strict JSON."""
+    reasked: NonNegativeInt = 0
+    """Answers of this attempt that did not fit and were asked for once more."""
     cost_microusd: NonNegativeInt = 0
     wait_ms: NonNegativeInt = 0
     """Time that the retry node waited before this attempt."""

@@ -73,6 +73,9 @@ def _attempt(attempt: dict[str, Any]) -> Event:
         facts.append(f"{number(attempt.get('tokens_in')):.0f} tokens in, {number(attempt.get('tokens_out')):.0f} out")
     if number(attempt.get("calls")):
         facts.append(money(number(attempt.get("cost_microusd"))))
+    for name, said in (("repaired", "repaired"), ("reasked", "asked for again")):
+        count = int(number(attempt.get(name)))
+        facts += [f"{count} answer{'s' * (count > 1)} {said}"] if count else []
     if (waited := number(attempt.get("wait_ms"))) >= 100:
         facts.append(f"waited {duration(waited / 1000)} before")
     error, told = text(attempt.get("error")), ", ".join(facts)

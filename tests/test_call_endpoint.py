@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from nodes.bridge import run_sync
 from nodes.call import Call, Reply
 from nodes.call.prompts import messages, response_format, size
-from nodes.errors import CallTimeout, ConfigurationError, InvalidOutput, Permanent, Transient
+from nodes.errors import CallTimeout, ConfigurationError, Permanent, Transient
 
 pytest_plugins = ["openai_endpoint"]
 
@@ -164,10 +164,9 @@ async def test_an_endpoint_that_ignores_the_schema_is_told_in_the_prompt_from_th
     openai_endpoint: OpenAIEndpoint,
 ) -> None:
     openai_endpoint.ignore_schema = True
-    with pytest.raises(InvalidOutput):
-        await ask()
-    assert (await ask()).value.category == "billing"
-    assert openai_endpoint.calls == 2
+    for calls in (2, 3):
+        assert (await ask()).value.category == "billing"
+        assert openai_endpoint.calls == calls
 
 
 async def test_a_limit_that_is_ignored_is_sent_under_its_old_name(openai_endpoint: OpenAIEndpoint) -> None:

@@ -131,8 +131,6 @@ async def test_form_is_forgiven(openai_endpoint: OpenAIEndpoint, fault: Fault, h
         (truncated("length"), Truncated, None),
         (truncated("stop"), Truncated, None),
         (empty(), InvalidOutput, None),
-        (says("null"), InvalidOutput, None),
-        (says('{"category": "weather"}'), InvalidOutput, None),
         (says("<html><body>502</body></html>"), Transient, None),
         (refusal(), Refused, None),
         (content_filter(), Refused, None),

@@ -29,6 +29,7 @@ from nodes.call.endpoint import (
 from nodes.call.guard import Cap, Request, get_guard
 from nodes.call.parsing import parse, parse_text
 from nodes.call.prices import Price, price
+from nodes.call.reask import Unfit, both, wish_again, worth_asking
 from nodes.call.reply import Reply, Usage
 from nodes.call.settings import prepare_settings
 from nodes.call.wish import Wish
@@ -126,7 +127,8 @@ class Call:
     ) -> Reply[M] | Reply[str]:
         """Ask the model and return a validated answer.
 
-        `max_tokens` bounds the answer and with it the cost. What it used is added to `usage`, also when it fails.
+        `max_tokens` bounds the answer and with it the cost. An answer that does not fit the schema is asked for once
+        more, with what was wrong. What it used is added to `usage`, also when it fails.
         Raises a `CallError` for what a retry may judge, `ConfigurationError` and `BudgetSpent` for what stops the run.
         """
         if max_tokens < 1:
@@ -139,16 +141,31 @@ class Call:
         endpoint = endpoint_for(self.model_name)
         cost = price(endpoint.model)
         self.usage.model = endpoint.model
+        began = time.monotonic()
+        try:
+            return await self._answer(wish, endpoint, cost)
+        except Unfit as unfit:
+            if schema is None or not worth_asking(unfit, began, self.timeout_s):
+                raise
+            first = unfit
+        self.usage.reasked += 1
+        try:
+            return await self._answer(wish_again(wish, first), endpoint, cost)
+        except CallError as second:
+            raise both(first, second) from None
+
+    async def _answer(self, wish: Wish, endpoint: Endpoint, cost: Price) -> Reply[Any]:
+        """Ask once and read the answer; raises `Unfit` for one that came and did not fit."""
         # Half of the time is left for the call itself.
         async with _contacts.first(endpoint, wish.features, min(CONTACT_WAIT_S, self.timeout_s / 2)):
             answer, abilities = await self._adapt(wish, endpoint, cost)
             try:
-                return self._read(answer, schema)
-            except InvalidOutput:
-                if schema is not None and abilities.schema == "json_schema" and answer.text.strip():
+                return self._read(answer, wish.schema)
+            except InvalidOutput as error:
+                if wish.schema is not None and abilities.schema == "json_schema" and answer.text.strip():
                     # An endpoint that enforces schemas cannot answer like this: from now on the prompt tells it, too.
                     _contacts.learn(endpoint, replace(abilities, prompted=True))
-                raise
+                raise Unfit(str(error), answer.text) from None
             finally:
                 _contacts.known(endpoint, wish.features)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from nodes.errors import InvalidOutput
 
@@ -50,6 +50,43 @@ def unwrap(value: Any) -> Any:
     return value
 
 
+_WRAPPERS: Final = frozenset(
+    {"answer", "data", "json", "object", "output", "properties", "response", "result", "value"}
+)
+"""Names of objects that models put around an answer. Under any other name it may be an example or a rejected draft."""
+_ARGUMENTS: Final = ("arguments", "parameters", "input")
+"""Where tool calls keep what they are called with, beside their `name`."""
+
+
+def decode_encoded(text: str) -> Any:
+    """Decode an object whose quotes are all escaped, as if it stood inside a string; None for anything else."""
+    if '\\"' not in text:
+        return None
+    found, inner = decode(f'"{text.strip()}"')
+    found, value = decode(inner) if found and isinstance(inner, str) else (False, None)
+    return value if found and is_object(value) else None
+
+
+def inside_of(value: dict[str, Any], fields: set[str], name: str) -> dict[str, Any] | None:
+    """Return what a wrapper wraps: the object under its only key, or the arguments of a tool call. None for no wrapper.
+
+    A wrapper has a common name or that of the schema (`name`); a key that is a field of the schema wraps nothing.
+    """
+    if len(value) == 1:
+        ((key, inner),) = value.items()
+        if key.lower() not in _WRAPPERS | {name.lower()}:
+            return None
+    elif (named := [key for key in _ARGUMENTS if key in value]) and set(value) <= {"name", "type", "id", *_ARGUMENTS}:
+        key, inner = named[0], value[named[0]]
+        if len(named) > 1:
+            return None
+    else:
+        return None
+    if isinstance(inner, str):
+        _, inner = decode(inner)
+    return inner if key not in fields and isinstance(inner, dict) else None
+
+
 def spans(text: str) -> Iterator[tuple[str, bool]]:
     """Yield each outermost bracketed region, and whether it is closed.
 
@@ -83,6 +120,12 @@ def repair(span: str) -> Any:
     """Mend the punctuation of damaged JSON; refuse a mend that made up a value."""
     import json_repair
 
+    if '"' not in span:
+        span = span.translate(_TYPOGRAPHIC)
+    found, plain = decode(without_comments(span))
+    if found:
+        return plain
+    _refuse_unsure_escapes(span)
     try:
         value = unwrap(json_repair.loads(span, skip_json_loads=True))
     except (ValueError, TypeError, IndexError, AttributeError):
@@ -92,12 +135,33 @@ def repair(span: str) -> Any:
     # Mending punctuation leaves everything else where it was; a text that lost or got something was guessed at.
     guessed = _squeeze(json.dumps(value, ensure_ascii=False)) != _squeeze(span)
     empty = sum(leaf == "" for leaf in _leaves(value))
-    if guessed or empty > len(re.findall(r"\"\"|''", span)):
+    moved = any(isinstance(leaf, str) and not _delimited(leaf, span) for leaf in _leaves(value))
+    if guessed or moved or empty > len(re.findall(r"\"\"|''", span)):
         raise InvalidOutput("the answer holds damaged JSON whose values cannot be read for certain")
-    keys = re.findall(r"[{,]\s*['\"]?(\w+)['\"]?\s*:", span)
-    if len(keys) != len(set(keys)):
-        raise InvalidOutput("the answer holds damaged JSON that gives one key twice")
     return value
+
+
+_TYPOGRAPHIC: Final = str.maketrans("\u201c\u201d\u201e", '""' + '"')
+_COMMENT: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|(?<=[\s,{\[])(?://[^\n]*|/\*.*?\*/)", re.DOTALL)
+
+
+def without_comments(span: str) -> str:
+    """Drop the comments outside of strings; use the result only where it is strict JSON."""
+    return _COMMENT.sub(lambda match: match[0] if match[0][0] in "\"'" else " ", span)
+
+
+def _refuse_unsure_escapes(span: str) -> None:
+    """Refuse a text with escapes that mean nothing beside some that may: is a line break meant, or a folder `new`?"""
+    if re.search(r"\\[^\"'\\/bfnrtu]", span) and re.search(r"\\[bfnrtu]", span):
+        raise InvalidOutput("the answer holds damaged JSON whose escapes cannot be read for certain")
+
+
+def _delimited(leaf: str, span: str) -> bool:
+    """Tell whether a mended string stands in the text between its own two quotes, or without any."""
+    written = json.dumps(leaf, ensure_ascii=False)[1:-1]
+    forms = {leaf, written, written.replace('\\"', '"'), leaf.replace("'", "\\'"), leaf.replace("\\", "\\\\")}
+    quoted = any(f"{quote}{form}{quote}" in span for form in forms for quote in "\"'`")
+    return quoted or (not re.search(r"[\"'`]", leaf) and leaf.strip() in span)
 
 
 def _leaves(value: Any) -> Iterator[Any]:

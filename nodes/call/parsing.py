@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from nodes.call.jsontext import decode, is_object, repair, same, spans, unwrap
+from nodes.call.jsontext import decode, decode_encoded, inside_of, is_object, repair, same, spans, unwrap
 from nodes.errors import InvalidOutput, Refused, Transient, Truncated
 
 T = TypeVar("T")
@@ -22,9 +22,9 @@ M = TypeVar("M", bound=BaseModel)
 
 How = Literal["text", "strict", "stripped", "repaired"]
 
-FIXES: Final = 3
-"""Rounds of validation after removing extra keys and normalising the case of enums: nested unions reveal their
-mistakes one after the other."""
+FIXES: Final = 5
+"""Rounds of validation after unwrapping, removing extra keys and normalising the case of keys and enums: nested unions
+reveal their mistakes one after the other."""
 
 _HTML: Final = re.compile(r"\s*(<!doctype html|<html\b)", re.IGNORECASE)
 _THOUGHT: Final = re.compile(r"\s*<(think|thinking|reasoning)>.*?</\1>", re.IGNORECASE | re.DOTALL)
@@ -98,6 +98,8 @@ def _parse(text: str, schema: type[M], *, cut: bool) -> Parsed[M]:
         return _validate(value, schema, "stripped")
     if cut:
         raise Truncated("the answer was cut off at the token limit")
+    if (encoded := decode_encoded(body)) is not None:
+        return _validate(encoded, schema, "repaired")
     return _search(body, schema)
 
 
@@ -126,6 +128,9 @@ def _search(body: str, schema: type[M]) -> Parsed[M]:
 
 def _validate(value: Any, schema: type[M], how: How) -> Parsed[M]:
     value = unwrap(value)
+    if isinstance(value, str):
+        found, inner = decode(value)
+        value, how = (unwrap(inner), "repaired") if found else (value, how)
     if isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
         raise InvalidOutput("the answer holds several different JSON objects")
     if not isinstance(value, dict):
@@ -134,7 +139,7 @@ def _validate(value: Any, schema: type[M], how: How) -> Parsed[M]:
         try:
             return Parsed(_finite(schema.model_validate(value)), how)
         except ValidationError as error:
-            fixed = _fix(value, error)
+            fixed = _fix(value, error) or inside_of(value, known_fields(schema), schema.__name__)
             if fixed is None:
                 raise InvalidOutput(_explain(error, schema)) from None
             value, how = fixed, "repaired"
@@ -165,6 +170,9 @@ def _fix(value: dict[str, Any], error: ValidationError) -> dict[str, Any] | None
         try:
             for part in path:
                 holder = holder[part]
+            if item["type"] == "missing":
+                changed |= _rename(holder, str(last))
+                continue
             current = holder[last]
         except (KeyError, IndexError, TypeError):
             continue
@@ -180,9 +188,18 @@ def _fix(value: dict[str, Any], error: ValidationError) -> dict[str, Any] | None
     return fixed if changed else None
 
 
+def _rename(holder: Any, field: str) -> bool:
+    """Give a key the name of the missing field when they differ in case alone."""
+    alike = [key for key in holder if key.lower() == field.lower()] if isinstance(holder, dict) else []
+    if len(alike) != 1:
+        return False
+    holder[field] = holder.pop(alike[0])
+    return True
+
+
 def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
     """Say which fields do not fit, in words that hold nothing of the answer."""
-    known = _field_names(schema)
+    known = known_fields(schema)
     parts = []
     for item in error.errors(include_input=False, include_url=False, include_context=False)[:3]:
         place = ".".join(str(part) if isinstance(part, int) or part in known else "…" for part in item["loc"])
@@ -194,7 +211,8 @@ def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
     return "; ".join(parts) + (f" (and {more} more)" if more > 0 else "")
 
 
-def _field_names(schema: type[BaseModel]) -> set[str]:
+def known_fields(schema: type[BaseModel]) -> set[str]:
+    """Return the names of all fields of a schema, those of nested models included."""
     names: set[str] = set()
     pending: list[Any] = [schema.model_json_schema(by_alias=True), schema.model_json_schema(by_alias=False)]
     while pending:

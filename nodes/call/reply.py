@@ -24,6 +24,8 @@ class Usage:
     cost_microusd: int = 0
     repaired: int = 0
     """Answers that needed more than strict JSON."""
+    reasked: int = 0
+    """Answers that were asked for a second time because the first did not fit."""
     unmetered: bool = False
     """True when some endpoint did not tell what a request used: its cost is the worst case."""
     model: str = ""
