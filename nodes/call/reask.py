@@ -21,7 +21,7 @@ def wish_again(wish: Wish, why: InvalidOutput) -> Wish:
     where answers are worst.
     """
     told = f"Your answer was not accepted: {why}\nAnswer again and avoid this."
-    return replace(wish, messages=tuple(prompts.append(wish.messages, told)))
+    return replace(wish, messages=tuple(prompts.append(wish.messages, told)), again=True)
 
 
 class Unfit(InvalidOutput):

@@ -21,6 +21,8 @@ class Wish:
     max_tokens: int
     temperature: float
     logprobs: bool
+    again: bool = False
+    """Whether it asks a second time for an answer that did not fit."""
 
     @property
     def features(self) -> tuple[str, ...]:
