@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 from pydantic import Field, ValidationError
 
@@ -18,6 +19,14 @@ class Settings(CallSettings):
     """`redis://`, `rediss://`, `unix://`, `embedded:` or `embedded:DIRECTORY`."""
     parallel: int = Field(default=50, ge=1, le=10_000, validation_alias="SUREFOOT_PARALLEL")
     """Threads under way at the same time."""
+    log_level: Literal["off", "debug", "info", "warning"] = Field(default="off", validation_alias="SUREFOOT_LOG_LEVEL")
+    """Events that are logged to stderr."""
+    log_format: Literal["auto", "console", "json"] = Field(default="auto", validation_alias="SUREFOOT_LOG_FORMAT")
+    """`auto` is readable on a terminal and JSON everywhere else."""
+    metrics_port: int | None = Field(default=None, ge=0, le=65_535, validation_alias="SUREFOOT_METRICS_PORT")
+    """Port of the Prometheus metrics; None serves none."""
+    metrics_host: str = Field(default="127.0.0.1", validation_alias="SUREFOOT_METRICS_HOST")
+    """Address of the metrics; the loopback interface unless it is named."""
 
 
 @lru_cache(maxsize=1)

@@ -16,6 +16,7 @@ from state import redact
 from surefoot.errors import UsageError
 from surefoot.leases import Leases
 from surefoot.settings import settings
+from surefoot.telemetry import start_telemetry
 from surefoot.threads import RawThread, Status, ThreadRecord, id_of_key
 
 INDEX = "surefoot:threads"
@@ -151,6 +152,7 @@ def raw_thread(found: CheckpointTuple) -> RawThread:
 @asynccontextmanager
 async def open_store(url: str | None = None) -> AsyncIterator[Store]:
     """Open the saver and the thread records on one server; raises the saver's errors with one clear line each."""
+    start_telemetry()
     async with connect_async(url or settings().redis_url) as client:
         store = Store(client, AsyncRedisSaver(client))
         try:
