@@ -209,7 +209,7 @@ async def aexplain(thread: str, *, url: str | None = None) -> Story:
 
     async with open_store(url) as store:
         record = await store.find(thread)
-        return tell(record, await store.channels(record.thread_id))
+        return tell(record, await store.channels(record.thread_id), await store.latest(record.pipeline))
 
 
 def run(pipeline: str, input: Mapping[str, Any], **options: Any) -> Result:

@@ -13,6 +13,7 @@ from langgraph.types import Command
 
 from nodes.retry import WAIT_KIND
 from state import RunContext
+from surefoot.bill import Effort
 from surefoot.errors import ThreadBusy, UsageError
 from surefoot.pipelines import Pipeline
 from surefoot.store import Store
@@ -161,6 +162,7 @@ def updated(record: ThreadRecord, result: Result, raw: RawThread | None = None) 
             "status": result.status,
             "updated_at": time.time(),
             "cost_microusd": result.row["cost_microusd"],
+            "busy_s": Effort.of(result.key, result.values).seconds,
             "degraded": result.row["degraded"],
             "error": result.error,
             "waits_for": result.waits_for,

@@ -31,6 +31,8 @@ class Pipeline:
     row_fields: tuple[str, ...]
     estimate_item: Callable[[Mapping[str, Any], Mapping[str, str]], int]
     """Micro-dollars that one item will probably cost, given the provider of each task."""
+    per_day: int = 1_000
+    """Items a day that the cost of a month is projected for."""
 
     @property
     def graph(self) -> CheckedGraph:
@@ -90,6 +92,7 @@ _PIPELINES = {
         required=("text",),
         row_fields=("category", "urgency", "team", "draft", "confidence"),
         estimate_item=_estimate_support,
+        per_day=50_000,
     )
 }
 

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from nodes.events import AttemptEnded, Event, listening
+from surefoot.bill import Bill
 from surefoot.words import duration, money
 
 if TYPE_CHECKING:
@@ -65,11 +66,14 @@ class Tally:
     """How often each value of an enumerable field came out."""
     pairs: Counter[tuple[str | None, str | None]] = field(default_factory=Counter)
     """The first two enumerable fields together."""
+    per_day: int | None = None
+    """Items a day for the projection of the cost; None takes the pipeline's own figure."""
 
     def __post_init__(self) -> None:
         found = {name: choices(self.pipeline.state, name) for name in self.pipeline.row_fields}
         self.choices = {name: values for name, values in found.items() if values}
         self.values = {name: Counter() for name in self.choices}
+        self.bill = Bill(self.per_day or self.pipeline.per_day)
 
     @property
     def total(self) -> int:
@@ -94,6 +98,7 @@ class Tally:
             self.errors[result.error] += 1
         if result.status not in FINISHED:
             return
+        self.bill.add(result.key, result.values)
         row = {name: self._value(result.row, name) for name in self.values}
         for name, value in row.items():
             self.values[name][value] += 1

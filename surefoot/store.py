@@ -74,6 +74,17 @@ class Store:
         records = await self._with_live_status([r for r in records if pipeline in (None, r.pipeline)])
         return [record for record in records if status in (None, record.status)]
 
+    async def latest(self, pipeline: str, limit: int = _PAGE) -> list[ThreadRecord]:
+        """Return the finished ones among the threads of a pipeline that changed last, at most `limit` looked at."""
+        with server_errors(self._client):
+            ids = [raw.decode() for raw in await self._client.zrevrange(INDEX, 0, limit - 1)]
+            pipe = self._client.pipeline(transaction=False)
+            for thread_id in ids:
+                pipe.get(record_key(thread_id))
+            raws = await pipe.execute() if ids else []
+        found = [ThreadRecord.model_validate_json(raw) for raw in raws if raw is not None]
+        return [record for record in found if record.pipeline == pipeline and record.status == "done"]
+
     async def _with_live_status(self, records: list[ThreadRecord]) -> list[ThreadRecord]:
         """A thread that says `running` without a living lease has stalled: its process is gone."""
         running = [record for record in records if record.status == "running"]

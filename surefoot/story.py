@@ -6,11 +6,12 @@ another version: a field that is missing or of a wrong type leaves a gap, never 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from surefoot.bill import Effort, why_outlier
 from surefoot.raw import number, plain, records, strings, text
 from surefoot.story_events import Event, events_of, who
 from surefoot.words import clock, count, due, one_line, shell
@@ -42,7 +43,13 @@ class Story(BaseModel):
     reasons: list[str]
     attempts: int
     failed_attempts: int
+    retries: int
+    """Attempts after the first of their step and turn."""
     cost_microusd: int
+    retry_microusd: int
+    """What the retries cost."""
+    outlier: str
+    """Why this run stands out among the latest of its pipeline; empty when it does not."""
     started_at: float | None
     seconds: float
     route: list[str]
@@ -62,8 +69,11 @@ class Story(BaseModel):
         return "\n".join(line for _, line in render(self, width=100))
 
 
-def tell(record: ThreadRecord, raw: RawThread) -> Story:
-    """Tell the story of a thread from its record and its raw state; never raises, whatever the state holds."""
+def tell(record: ThreadRecord, raw: RawThread, others: Sequence[ThreadRecord] = ()) -> Story:
+    """Tell the story of a thread from its record and its raw state; never raises, whatever the state holds.
+
+    `others` are threads of the same pipeline that it is compared with.
+    """
     values = raw.values if isinstance(raw.values, Mapping) else {}
     events = events_of(record, raw, values)
     attempts = [event for event in events if event.kind == "attempt"]
@@ -72,6 +82,9 @@ def tell(record: ThreadRecord, raw: RawThread) -> Story:
     spend = values.get("spend")
     parts = spend.values() if isinstance(spend, Mapping) else []
     spent = sum(int(number(part.get("cost_microusd"))) for part in parts if isinstance(part, Mapping))
+    effort = Effort.of(record.key, values)
+    cost = spent or record.cost_microusd
+    costs, times = [other.cost_microusd for other in others], [other.busy_s for other in others]
     return Story(
         key=record.key,
         thread_id=record.thread_id,
@@ -84,7 +97,10 @@ def tell(record: ThreadRecord, raw: RawThread) -> Story:
         reasons=[one_line(reason) for reason in strings(values.get("reasons"))],
         attempts=len(attempts),
         failed_attempts=sum(not attempt.good for attempt in attempts),
-        cost_microusd=spent or record.cost_microusd,
+        retries=effort.retries,
+        cost_microusd=cost,
+        retry_microusd=effort.retry_microusd,
+        outlier=why_outlier(cost, effort.seconds, costs, times),
         started_at=started,
         seconds=max(0.0, record.updated_at - started) if started else 0.0,
         route=_route(events),

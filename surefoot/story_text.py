@@ -44,10 +44,13 @@ def _head(story: Story, width: int) -> list[Line]:
         lines += [("", line) for line in wrap(f"“{story.about}”", width)]
     facts = [f"outcome {story.outcome.replace('_', ' ')}"] if story.outcome else []
     failed = f", {story.failed_attempts} failed" if story.failed_attempts else ""
-    facts += [count(story.attempts, "attempt") + failed, money(story.cost_microusd), duration(story.seconds)]
+    retried = f" ({money(story.retry_microusd)} for retries)" if story.retry_microusd else ""
+    facts += [count(story.attempts, "attempt") + failed, money(story.cost_microusd) + retried, duration(story.seconds)]
     lines.append(("dim", ", ".join(facts)))
     if story.route:
         lines += [("dim", line) for line in _hanging("route: ", " > ".join(story.route), width)]
+    if story.outlier:
+        lines += [("yellow", line) for line in _hanging("stands out: ", story.outlier, width)]
     if story.degraded:
         why = "; ".join(story.reasons) or "no reason was recorded"
         lines += [("yellow", line) for line in _hanging("degraded: ", why, width)]

@@ -53,6 +53,8 @@ class ThreadRecord(BaseModel):
     created_at: float = 0.0
     updated_at: float = 0.0
     cost_microusd: int = 0
+    busy_s: float = 0.0
+    """Seconds in attempts and in waits between them; people's time does not count."""
     degraded: bool = False
     error: str = ""
     """One redacted line about what stopped the thread."""

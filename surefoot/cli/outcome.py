@@ -60,6 +60,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "degraded": tally.degraded,
         "spent_microusd": summary.spent_microusd,
         "seconds": round(summary.seconds, 3),
+        "bill": tally.bill.as_json(),
         "stopped": summary.stopped or report.out_error,
         "bad_lines": [{"line": bad.line, "reason": bad.reason} for bad in report.bad],
         "refused": [{"line": bad.line, "reason": bad.reason} for bad in summary.refused],
@@ -128,6 +129,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         facts.append(("not finished", _share(left, report.items)))
     if tally.degraded:
         facts.append(("degraded", f"{_share(tally.degraded, report.items)}, each row says why"))
+    facts += tally.bill.facts()
     facts.append(("cost", money(summary.spent_microusd)))
     again = f", {summary.reused:,} were done before" if 0 < summary.reused < tally.total else ""
     facts.append(("time", duration(summary.seconds) + again))
@@ -170,6 +172,8 @@ def _ways_on(report: Report) -> list[str]:
         lines.append(f"  {order.command(report.higher_cap) if order.source != '-' else shell('resume', '--all')}")
     if tally.failed:
         lines += ["", "Why an item failed:", f"  {shell('explain', tally.failed[0])}"]
+    for effort, why in tally.bill.outliers():
+        lines += ["", f"{effort.key} stands out: {why}", f"  {shell('explain', effort.key)}"]
     if tally.waiting:
         lines += ["", f"{count(len(tally.waiting), 'item waits', 'items wait')} for a person. Look and answer with:"]
         lines += [f"  {shell('inbox')}", f"  {shell('review', tally.waiting[0], '--accept')}"]

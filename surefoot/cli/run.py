@@ -39,6 +39,7 @@ class Order:
     rerun: bool = False
     namespace: str = ""
     as_json: bool = False
+    per_day: int | None = None
 
     def command(self, max_cost: float | None = None) -> str:
         """Return the command that does the same again, with another cap if one is given."""
@@ -88,9 +89,12 @@ def run(
     rerun: Annotated[bool, typer.Option("--rerun", help="Forget earlier runs of these items.")] = False,
     namespace: Annotated[str, typer.Option(help="Keep these runs apart from others of the same ids.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON summary.")] = False,
+    per_day: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Items a day for the cost of a month.", show_default=False)
+    ] = None,
 ) -> int:
     """Run a pipeline over a file, or go on with it."""
-    order = Order(pipeline, source, parallel, out, limit, provider, max_cost, rerun, namespace, as_json)
+    order = Order(pipeline, source, parallel, out, limit, provider, max_cost, rerun, namespace, as_json, per_day)
     found, items, bad = _prepare(order)
     for line in bad:
         say(f"{'stdin' if source == '-' else source}:{line.line}: {line.reason}")
@@ -134,7 +138,7 @@ async def _execute(order: Order, pipeline: Pipeline, items: list[Item]) -> Repor
     context = RunContext(provider=order.provider)
     _load(pipeline, context)
     cap = settings().max_cost_usd if order.max_cost is None else order.max_cost
-    tally, stop = Tally(pipeline), asyncio.Event()
+    tally, stop = Tally(pipeline, per_day=order.per_day), asyncio.Event()
     board = Board(console(stderr=True), tally, len(items))
     taker = _Taker(order, tally, board, stop)
     try:
