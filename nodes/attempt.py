@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from langgraph.errors import InvalidUpdateError
 from pydantic import BaseModel
 
 from nodes import events
-from nodes.call import Call, Usage, classify_error
+from nodes.call import Call, Usage, classify_error, get_guard
 from nodes.context import deadline_of, ladder_start
 from nodes.decide import summarise
 from nodes.errors import (
@@ -21,6 +21,7 @@ from nodes.errors import (
     CallError,
     CallTimeout,
     ConfigurationError,
+    GuardUnavailable,
     InvalidOutput,
     Permanent,
     SurefootError,
@@ -29,6 +30,9 @@ from nodes.errors import (
 from nodes.policy import ResolvedPolicy
 from nodes.task import Task
 from state import Attempt, Checked, Failure, Provenance, RunContext, RunState, Spend
+
+GRACE_S = 0.05
+"""Seconds that an attempt has beyond its request: the request tells better what it waited for."""
 
 REGENERATION_TEMPERATURE = 0.3
 """Added for each regeneration: an answer that a gate refused should not come back word for word."""
@@ -45,6 +49,8 @@ class Trial:
     entry: str
     thread: str
     channels: Mapping[str, Any]
+    durable: bool = False
+    """Whether the step runs again after a crash, so that answers are worth keeping."""
 
     def __post_init__(self) -> None:
         earlier = self.state.attempts_of(self.task.name)
@@ -57,6 +63,10 @@ class Trial:
         left = math.inf if deadline is None else deadline - self.started_at
         self.late = left <= 0
         self.timeout = max(min(self.policy.timeout, left), 0.001)
+        # The guard may give a request more time than the policy, once it knows how long such calls take.
+        longest = max(get_guard().limits.ceiling_of(self.policy.timeout), self.policy.timeout)
+        self.ceiling = max(min(longest, left), 0.001)
+        self.resent = any(a.calls for a in earlier)
         self.attempt = Attempt(
             step=self.task.name,
             visit=self.state.visits.get(self.task.name, 0),
@@ -89,6 +99,10 @@ class Trial:
             run_spent_microusd=state.spent_microusd,
             run_cap_microusd=self.context.max_cost_microusd,
             variant=attempt.variant,
+            ceiling_s=self.ceiling,
+            resent=self.resent,
+            remember=self.durable,
+            hedge=self.policy.hedge,
         )
 
     async def run(self) -> dict[str, Any]:
@@ -98,7 +112,8 @@ class Trial:
         if self.late:
             return self.failed(CallTimeout("the run's deadline passed before the attempt"), call.usage)
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(self.timeout) as bound:
+                call.allow = self.extending(bound)
                 output = await self.task.run(self.provider, inputs, call)
             self.check(output)
         except asyncio.CancelledError:
@@ -106,9 +121,21 @@ class Trial:
                 raise
             return self.failed(Transient("the provider cancelled its own call"), call.usage)
         except Exception as error:
-            failure = self.understand(error)
+            failure = self.understand(error, call.usage)
             return self.failed(failure, call.usage)
         return self.succeeded(inputs, output, call.usage)
+
+    def extending(self, bound: asyncio.Timeout) -> Callable[[float], None]:
+        """Return what gives the attempt as much time as its request has, at most up to the ceiling."""
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + self.ceiling
+
+        def allow(seconds: float) -> None:
+            until = bound.when()
+            if until is not None and not bound.expired():
+                bound.reschedule(max(until, min(loop.time() + seconds + GRACE_S, latest)))
+
+        return allow
 
     def check(self, output: BaseModel) -> None:
         """Hold the outputs against the fields of the state; raises `InvalidOutput` naming the first that differs."""
@@ -120,12 +147,12 @@ class Trial:
                 except InvalidUpdateError as error:
                     raise InvalidOutput(f"{self.provider}: {error}") from None
 
-    def understand(self, error: Exception) -> CallError | Exception:
+    def understand(self, error: Exception, usage: Usage) -> CallError | Exception:
         """Turn an exception into what is recorded; re-raise what must stop the run."""
         if isinstance(error, TimeoutError):
-            return CallTimeout(f"no answer within {self.timeout:g} s")
+            return CallTimeout(f"no answer within {self.limit(usage):g} s")
         known = error if isinstance(error, SurefootError) else classify_error(error)
-        if isinstance(known, BudgetSpent):
+        if isinstance(known, BudgetSpent | GuardUnavailable):
             raise known from None
         if isinstance(known, ConfigurationError):
             # Without a key or a model of the first choice nothing will succeed: stop and say so. A later rung of the
@@ -135,6 +162,10 @@ class Trial:
             return Permanent(str(known))
         return known if isinstance(known, CallError) else error
 
+    def limit(self, usage: Usage) -> float:
+        """Return the time limit that held in seconds: that of the last request, the policy's where none was sent."""
+        return usage.timeout_s or self.timeout
+
     def close(self, usage: Usage, outcome: str, error: str = "") -> dict[str, Any]:
         """Return the part of the update that every attempt writes."""
         latency = time.time() - self.started_at
@@ -143,6 +174,7 @@ class Trial:
                 "model": usage.model or self.attempt.model,
                 "outcome": outcome,
                 "latency_ms": max(0, round(latency * 1000)),
+                "timeout_ms": round(self.limit(usage) * 1000),
                 "tokens_in": usage.tokens_in,
                 "tokens_out": usage.tokens_out,
                 "calls": usage.calls,
@@ -174,6 +206,7 @@ class Trial:
             retry_after=error.retry_after if isinstance(error, CallError) else None,
             failed_at=time.time(),
             visit=self.attempt.visit,
+            escalate=isinstance(error, CallError) and error.escalates,
         )
         feedback = {self.task.name: message} if outcome == "invalid_output" else {}
         return update | {"failures": {self.task.name: failure}, "feedback": feedback}

@@ -58,11 +58,18 @@ def decide(
     `attempts` are those of the step's current visit, oldest first, the failed one last; `now` and `deadline` are
     seconds since the epoch; `jitter` is a random number in [0, 1). A retry is chosen while the failure can pass, the
     provider has retries left and the wait ends before the deadline; then the next provider of the ladder; then
-    `policy.on_exhausted`.
+    `policy.on_exhausted`. A failure that escalates goes to a person at once; an open breaker goes to the next provider
+    without a wait.
     """
     current = attempts[-1].entry if attempts else ""
     used = sum(1 for a in attempts if a.entry == current)
     late = deadline is not None and now >= deadline
+    untried = [entry for entry in policy.fallback if entry not in {a.entry for a in attempts}]
+    if failure.escalate:
+        return Escalate(f"{failure.step}: {failure.error}")
+    if failure.outcome == "breaker_open" and untried and not late:
+        # Nobody answers there for a while: waiting would only be a longer way to the same place.
+        return Fallback(to=untried[0], reason=summarise(failure.step, attempts))
     if failure.retryable and used <= policy.retries and not late:
         wait_from_backoff = now + policy.backoff(max(used, 1), jitter)
         wait_from_endpoint = failure.failed_at + (failure.retry_after or 0.0)
@@ -72,11 +79,8 @@ def decide(
     reason = summarise(failure.step, attempts, late=late)
     if failure.outcome == "gate_failed":
         reason = f"{failure.step}: no version passed its gate, last: {failure.error}"
-    if not late:
-        tried = {a.entry for a in attempts}
-        for entry in policy.fallback:
-            if entry not in tried:
-                return Fallback(to=entry, reason=reason)
+    if untried and not late:
+        return Fallback(to=untried[0], reason=reason)
     return Escalate(reason) if policy.on_exhausted == "escalate" else GiveUp(reason)
 
 

@@ -4,7 +4,8 @@
     ├── InputError              the input of a run is missing a field or has a wrong value
     ├── StopRun                 nothing more can succeed until somebody acts: the thread stays resumable
     │   ├── ConfigurationError  a setting is wrong: key refused, unknown model, no price, no provider
-    │   └── BudgetSpent         the cap of the whole command is spent
+    │   ├── BudgetSpent         the cap of the whole command, or of the day, is spent
+    │   └── GuardUnavailable    the state that guards share cannot be reached, so nothing may be sent
     ├── UnexpectedError         what no part of Surefoot expected, with its text redacted
     ├── NeedsCheckpointer       a person must be asked, but there is no saver to wait in
     ├── RetiredNode             a thread stands at a node that no longer exists
@@ -16,7 +17,10 @@
         ├── Truncated           an answer cut off before its end
         ├── Refused             the model declined, or a content filter did
         ├── OverBudget          the worst case of this call does not fit the caps of its step or run
+        ├── Runaway             the thread sends the same again and again, or spends too fast
         ├── BreakerOpen         the circuit breaker of the endpoint refused the call
+        ├── RetriesSpent        the retry budget of the endpoint is spent
+        ├── HedgesSpent         the budget for second requests is spent; nobody but the hedge sees it
         └── Permanent           a request that can never succeed as it is
 
 `CallError.outcome` is the word stored in `Attempt.outcome`.
@@ -46,7 +50,11 @@ class ConfigurationError(StopRun):
 
 
 class BudgetSpent(StopRun):
-    """The cost cap of the command is spent."""
+    """The cost cap of the command, of the day, or of the tenant's day is spent."""
+
+
+class GuardUnavailable(StopRun):
+    """The state that all guards share cannot be reached: without it no cap would hold, so nothing is sent."""
 
 
 class UnexpectedError(SurefootError):
@@ -70,6 +78,8 @@ class CallError(SurefootError):
 
     outcome: ClassVar[Outcome]
     retryable: ClassVar[bool]
+    escalates: ClassVar[bool] = False
+    """Whether a person has to look at it before anything else is tried."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -126,11 +136,33 @@ class OverBudget(CallError):
     retryable = False
 
 
+class Runaway(CallError):
+    """The thread sends the same prompt again and again, or spends too fast: something goes round in circles."""
+
+    outcome = "over_budget"
+    retryable = False
+    escalates = True
+
+
 class BreakerOpen(CallError):
     """The circuit breaker of the endpoint is open."""
 
     outcome = "breaker_open"
     retryable = True
+
+
+class RetriesSpent(CallError):
+    """So many calls to the endpoint fail that retries would only add to its load."""
+
+    outcome = "breaker_open"
+    retryable = False
+
+
+class HedgesSpent(CallError):
+    """The budget for second requests is spent."""
+
+    outcome = "breaker_open"
+    retryable = False
 
 
 class Permanent(CallError):

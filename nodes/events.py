@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
-from state import Attempt, Decision, Verdict
+from state import Attempt, Decision, Outcome, Verdict
 
 _log = logging.getLogger("surefoot.events")
 
@@ -46,7 +46,103 @@ class ReviewAsked:
     reasons: tuple[str, ...]
 
 
-Event: TypeAlias = AttemptEnded | RetryDecided | GateJudged | ReviewAsked
+RefusalCause: TypeAlias = Literal[
+    "halted", "runaway", "retries_spent", "hedges_spent", "breaker_open", "throttled", "over_budget", "unavailable"
+]
+"""Why a guard refused a request."""
+
+
+class Placed(Protocol):
+    """What tells the place of a request."""
+
+    @property
+    def endpoint(self) -> str: ...  # noqa: D102 - host and port
+    @property
+    def model(self) -> str: ...  # noqa: D102
+    @property
+    def step(self) -> str: ...  # noqa: D102
+    @property
+    def thread(self) -> str: ...  # noqa: D102
+
+
+def place_of(request: Placed) -> tuple[str, str, str, str]:
+    """Return what every event about a request begins with."""
+    return request.endpoint, request.model, request.step, request.thread
+
+
+@dataclass(frozen=True)
+class CallEvent:
+    """Something about one request."""
+
+    endpoint: str
+    """Host and port."""
+    model: str
+    step: str
+    thread: str
+
+
+@dataclass(frozen=True)
+class CallAdmitted(CallEvent):
+    """A request may be sent."""
+
+    reserved_microusd: int
+    timeout_ms: int
+    waited_ms: int
+    probe: bool = False
+    """Whether it finds out if an endpoint works again."""
+
+
+@dataclass(frozen=True)
+class CallRefused(CallEvent):
+    """A request may not be sent."""
+
+    cause: RefusalCause
+
+
+@dataclass(frozen=True)
+class CallReplayed(CallEvent):
+    """The answer to a call was known, so nothing was sent."""
+
+
+@dataclass(frozen=True)
+class CallSettled(CallEvent):
+    """A request has ended."""
+
+    outcome: Outcome | Literal["cancelled"]
+    cost_microusd: int
+    latency_ms: int
+
+
+@dataclass(frozen=True)
+class CallHedged(CallEvent):
+    """A second request is sent, because the first has taken longer than 95 % of its kind."""
+
+
+@dataclass(frozen=True)
+class BreakerChanged(CallEvent):
+    """A circuit breaker opened, sends a probe, or closed."""
+
+    before: Literal["closed", "open", "half_open"]
+    after: Literal["closed", "open", "half_open"]
+    why: str
+
+
+@dataclass(frozen=True)
+class RetryBudgetChanged(CallEvent):
+    """The retry budget of an endpoint became empty, or has a retry again."""
+
+    empty: bool
+
+
+@dataclass(frozen=True)
+class LimitChanged(CallEvent):
+    """The concurrency limit of an endpoint adapted."""
+
+    before: int
+    after: int
+
+
+Event: TypeAlias = AttemptEnded | RetryDecided | GateJudged | ReviewAsked | CallEvent
 Listener: TypeAlias = Callable[[Event], None]
 
 _listeners: list[Listener] = []

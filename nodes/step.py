@@ -83,6 +83,7 @@ def _attempt_function(task: Task[Any, Any], policy: Policy, channels: Mapping[st
         if pending is not None and pending.decision is not None and pending.decision.provider:
             entry = pending.decision.provider
         resolved, thread = policy.resolve(state), bridge.thread_of(config)
-        return await Trial(task, resolved, state, context, entry, thread, channels).run()
+        durable = bridge.has_saver(config)
+        return await Trial(task, resolved, state, context, entry, thread, channels, durable).run()
 
     return attempt

@@ -145,6 +145,8 @@ class Failure(Record):
     decision: Decision | None = None
     released: bool = False
     """True once the wait is over and the step may run."""
+    escalate: bool = False
+    """True when a person has to look at it before anything else is tried."""
 
 
 class Verdict(Record):

@@ -15,7 +15,7 @@ from langgraph.types import Command
 from pydantic import ValidationError
 
 from nodes.bridge import run_sync
-from nodes.call import spending_cap
+from nodes.call import spending_cap, using_guard
 from nodes.errors import InputError, SurefootError
 from nodes.review import validate_answer
 from nodes.task import hash_of
@@ -126,7 +126,7 @@ async def resume_in(
                 raise UsageError(
                     f"thread {record.key} waits for a person: answer it with `surefoot review {record.key}`"
                 )
-            with spending_cap(settings().max_cost_microusd):
+            with using_guard(store.guard), spending_cap(settings().max_cost_microusd):
                 return await _go_on(pipeline, store, record, start)
         finally:
             await store.release(record.thread_id)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from checkpointers import SaverError
-from nodes.call import spending_cap
+from nodes.call import spending_cap, using_guard
 from nodes.errors import StopRun, SurefootError
 from nodes.events import AttemptEnded, Event, RetryDecided, listening
 from nodes.task import hash_of
@@ -106,7 +106,8 @@ class Runner:
             self._stop = stop
         drainer = asyncio.create_task(self._cut_sleepers_when_stopped())
         try:
-            with listening(self._note), spending_cap(self.max_cost_microusd) as budget:
+            guarded = using_guard(self.store.guard)
+            with listening(self._note), guarded, spending_cap(self.max_cost_microusd) as budget:
                 async with self.store.leases.renewing():
                     await self._run_all(iter(items), on_result)
                 self._summary.spent_microusd = budget.spent_microusd

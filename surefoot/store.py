@@ -10,6 +10,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 
 from checkpointers import AsyncRedisSaver, connect_async, server_errors
+from nodes.call import limits_of
+from nodes.call.redis_guard import RedisGuard
 from state import redact
 from surefoot.errors import UsageError
 from surefoot.leases import Leases
@@ -28,11 +30,12 @@ def record_key(thread_id: str) -> str:
 
 
 class Store:
-    """Saver, thread records and leases on one connection pool."""
+    """Saver, thread records, leases and the guard of all calls on one connection pool."""
 
     def __init__(self, client: Any, saver: AsyncRedisSaver) -> None:
         self.saver = saver
         self.leases = Leases(client)
+        self.guard = RedisGuard(client, limits_of(settings()))
         self._client = client
 
     async def save(self, record: ThreadRecord) -> None:
@@ -81,6 +84,7 @@ class Store:
     async def forget(self, thread_id: str) -> None:
         """Delete a thread: checkpoints first, then its record, so that a crash in between leaves it findable."""
         await self.saver.adelete_thread(thread_id)
+        await self.guard.forget(thread_id)
         with server_errors(self._client):
             pipe = self._client.pipeline(transaction=False)
             pipe.delete(record_key(thread_id))
@@ -148,7 +152,11 @@ def raw_thread(found: CheckpointTuple) -> RawThread:
 async def open_store(url: str | None = None) -> AsyncIterator[Store]:
     """Open the saver and the thread records on one server; raises the saver's errors with one clear line each."""
     async with connect_async(url or settings().redis_url) as client:
-        yield Store(client, AsyncRedisSaver(client))
+        store = Store(client, AsyncRedisSaver(client))
+        try:
+            yield store
+        finally:
+            await store.guard.aclose()
 
 
 __all__ = ["RawThread", "Status", "Store", "open_store", "raw_thread", "record_key"]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nodes.bridge import run_sync
 from nodes.call import Admission, Cap, MemoryGuard, Request, Settlement, spending_cap
 from nodes.call.budget import Ledger
-from nodes.call.guard import usd
+from nodes.call.hold import usd
 from nodes.errors import BudgetSpent, ConfigurationError, OverBudget, Throttled
 
 

@@ -3,8 +3,11 @@
 from nodes.call.budget import CommandBudget, spending_cap
 from nodes.call.call import Call, reset_contacts
 from nodes.call.classify import EndpointRefusal, classify_error
+from nodes.call.current import get_guard, limits_of, set_guard, using_guard
 from nodes.call.endpoint import chat_endpoint
-from nodes.call.guard import Admission, Cap, Guard, MemoryGuard, Request, Settlement, get_guard, set_guard
+from nodes.call.guard import Admission, Cap, Guard, Request, Settlement
+from nodes.call.limits import Limits
+from nodes.call.memory_guard import MemoryGuard
 from nodes.call.prices import Price, TokenUsage, estimate_microusd, price
 from nodes.call.reply import Reply, Usage
 from nodes.call.settings import CallSettings, call_settings, prepare_settings, reset_call_settings
@@ -17,6 +20,7 @@ __all__ = [
     "CommandBudget",
     "EndpointRefusal",
     "Guard",
+    "Limits",
     "MemoryGuard",
     "Price",
     "Reply",
@@ -29,10 +33,12 @@ __all__ = [
     "classify_error",
     "estimate_microusd",
     "get_guard",
+    "limits_of",
     "prepare_settings",
     "price",
     "reset_call_settings",
     "reset_contacts",
     "set_guard",
     "spending_cap",
+    "using_guard",
 ]

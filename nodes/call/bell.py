@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -57,5 +57,38 @@ class Bell:
         """Wake everybody who listens."""
         with self._lock:
             ears = tuple(self._ears)
+        for ear in ears:
+            ear.wake()
+
+
+class Doorbells:
+    """Wakes single coroutines by name, whichever thread and loop they run on."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ears: dict[str, Ear] = {}
+
+    @contextmanager
+    def listening(self, name: str) -> Iterator[Ear]:
+        """Listen for one name while the block runs."""
+        ear = Ear(asyncio.get_running_loop(), asyncio.Event())
+        with self._lock:
+            self._ears[name] = ear
+        try:
+            yield ear
+        finally:
+            with self._lock:
+                self._ears.pop(name, None)
+
+    @property
+    def anybody(self) -> bool:
+        """Whether anybody listens."""
+        with self._lock:
+            return bool(self._ears)
+
+    def ring(self, names: Iterable[str]) -> None:
+        """Wake those of the named who listen here."""
+        with self._lock:
+            ears = [ear for name in names if (ear := self._ears.get(name)) is not None]
         for ear in ears:
             ear.wake()

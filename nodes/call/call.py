@@ -7,16 +7,18 @@ import importlib
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, overload
 
 from langchain_core.messages import BaseMessage
 from pydantic import BaseModel
 
-from nodes.call import chat, prompts
+from nodes import events
+from nodes.call import chat, kept, prompts
 from nodes.call.charge import Charge
 from nodes.call.classify import classify_error
+from nodes.call.current import get_guard
 from nodes.call.endpoint import (
     CONTACT_WAIT_S,
     Abilities,
@@ -26,7 +28,8 @@ from nodes.call.endpoint import (
     endpoint_for,
     weaker,
 )
-from nodes.call.guard import Cap, Request, get_guard
+from nodes.call.guard import Cap, Request
+from nodes.call.hedge import Race, Try
 from nodes.call.parsing import parse, parse_text
 from nodes.call.prices import Price, price
 from nodes.call.reply import Reply, Usage
@@ -68,6 +71,11 @@ class Call:
         run_cap_microusd: int | None = None,
         variant: str = "",
         usage: Usage | None = None,
+        ceiling_s: float | None = None,
+        resent: bool | None = None,
+        remember: bool = False,
+        hedge: bool = False,
+        allow: Callable[[float], None] | None = None,
     ) -> None:
         self.step = step
         self.thread = thread
@@ -78,7 +86,17 @@ class Call:
         self.n = n
         self.visit = visit
         self.timeout_s = timeout_s
-        """Time limit of each request in seconds; the step bounds the whole attempt."""
+        """Time limit of each request in seconds, until the guard has learned a better one."""
+        self.ceiling_s = ceiling_s
+        """Highest time limit that the guard may choose; None is the guard's own."""
+        self.resent = n > 1 if resent is None else resent
+        """Whether an earlier attempt has sent a request: then these ones draw on the retry budget."""
+        self.remember = remember and bool(thread)
+        """Whether answers are kept, so that a step that runs again after a crash does not pay for them again."""
+        self.hedge = hedge
+        """Whether a slow request may be sent a second time."""
+        self.allow = allow or (lambda _seconds: None)
+        """Told the time limit of each request as it begins, so that the attempt's own does not cut it short."""
         self.feedback = feedback
         """Why the previous attempt or version was not good enough; told to the model at the end of the prompt."""
         self.temperature = temperature
@@ -90,6 +108,7 @@ class Call:
         self.run_cap_microusd = run_cap_microusd
         self.variant = variant
         self.usage = usage or Usage()
+        self._calls = 0
         self._account = thread or f"call-{uuid.uuid4().hex}"
 
     def __repr__(self) -> str:
@@ -131,6 +150,7 @@ class Call:
         """
         if max_tokens < 1:
             raise ValueError("max_tokens has to be at least 1")
+        index, self._calls = self._calls, self._calls + 1
         messages = prompts.messages(prompt, self.feedback)
         warmth = min(max(0.0, temperature + self.temperature), HIGHEST_TEMPERATURE)
         wish = Wish(tuple(messages), schema, max_tokens, warmth, logprobs)
@@ -141,7 +161,7 @@ class Call:
         self.usage.model = endpoint.model
         # Half of the time is left for the call itself.
         async with _contacts.first(endpoint, wish.features, min(CONTACT_WAIT_S, self.timeout_s / 2)):
-            answer, abilities = await self._adapt(wish, endpoint, cost)
+            answer, abilities = await self._adapt(wish, endpoint, cost, index)
             try:
                 return self._read(answer, schema)
             except InvalidOutput:
@@ -152,12 +172,13 @@ class Call:
             finally:
                 _contacts.known(endpoint, wish.features)
 
-    async def _adapt(self, wish: Wish, endpoint: Endpoint, cost: Price) -> tuple[chat.Answer, Abilities]:
+    async def _adapt(self, wish: Wish, endpoint: Endpoint, cost: Price, index: int) -> tuple[chat.Answer, Abilities]:
         """Send a request, with fewer parameters as long as the endpoint complains about one of them."""
         abilities = _contacts.abilities(endpoint)
         for last in (*[False] * MOST_ADAPTATIONS, True):
             parameters = wish.parameters(abilities)
-            result = await self._request(endpoint, wish.prompt(abilities), parameters, wish.max_tokens, cost)
+            shot = _Shot(endpoint, wish.prompt(abilities), parameters, wish.max_tokens, cost, index)
+            result = await self._request(shot)
             if isinstance(result, chat.Answer):
                 if result.usage and result.usage.output > wish.max_tokens:
                     # It took no notice of the limit under its new name.
@@ -173,39 +194,65 @@ class Call:
             abilities = fewer
         raise AssertionError("the last round returns or raises")
 
-    async def _request(
-        self, endpoint: Endpoint, messages: list[BaseMessage], parameters: dict[str, Any], max_tokens: int, cost: Price
-    ) -> chat.Answer | _Failed:
+    async def _request(self, shot: _Shot) -> chat.Answer | _Failed:
+        """Send one request, or two when it is slow and may be hedged."""
+        request = self._ask(shot)
+        if not self.hedge:
+            return await self._send(shot, request, None)
+
+        def send(one: Try) -> Coroutine[Any, Any, chat.Answer | _Failed]:
+            asked = replace(request, hedge=True, retry=True) if one.hedge else request
+            return self._send(shot, asked, one)
+
+        race: Race[chat.Answer | _Failed] = Race(send, lambda result: isinstance(result, chat.Answer))
+        return await race.run()
+
+    async def _send(self, shot: _Shot, request: Request, one: Try | None) -> chat.Answer | _Failed:
         """Send one request between admission and settlement."""
-        worst = cost.worst_case(prompts.size(messages, parameters), max_tokens, len(messages))
-        guard = get_guard()
-        admission = await guard.admit(self._ask(endpoint, worst))
+        guard, endpoint = get_guard(), shot.endpoint
+        admission = await guard.admit(request)
+        if admission.replay is not None:
+            answer, charge = kept.recall(admission.replay)
+            self.usage.replayed += 1
+            self._charge(charge)
+            return answer
         began = time.monotonic()
         self.usage.calls += 1
+        self.usage.timeout_s = admission.timeout_s
+        self.allow(admission.timeout_s)
+        if one is not None:
+            one.admitted(admission)
+            if one.hedge:
+                events.emit(events.CallHedged(*events.place_of(request)))
         # Whatever ends this without an answer or a refusal may have been billed, so it starts as the worst case.
-        charge = Charge("cancelled", worst, unmetered=True)
+        worst = request.worst_microusd
+        charge, keep = Charge("cancelled", worst, unmetered=True), None
         try:
             async with asyncio.timeout(admission.timeout_s):
-                answer = await chat.send(endpoint, messages, parameters, admission.timeout_s)
+                answer = await chat.send(endpoint, shot.messages, shot.parameters, admission.timeout_s)
         except Exception as raw:
             error = classify_error(raw, host=endpoint.host, model=endpoint.model)
             error = error or Permanent(f"the client failed ({type(raw).__name__})")
             charge = Charge.of_failure(raw, error, worst)
             return _Failed(error, raw)
         else:
-            charge = Charge.of_answer(answer, cost, worst)
+            charge = Charge.of_answer(answer, shot.cost, worst)
+            keep = kept.keep(answer, charge) if request.call_id else None
             return answer
         finally:
             self._charge(charge)
-            await guard.settle(admission, charge.settlement(time.monotonic() - began, admission.timeout_s))
+            taken, lost = time.monotonic() - began, one is not None and one.lost
+            await guard.settle(admission, charge.settlement(taken, admission.timeout_s, answer=keep, lost=lost))
 
-    def _ask(self, endpoint: Endpoint, worst: int) -> Request:
-        caps = []
+    def _ask(self, shot: _Shot) -> Request:
+        endpoint, caps = shot.endpoint, []
         if self.max_cost_microusd is not None:
             key = f"step:{self._account}:{self.step}"
             caps.append(Cap("step", key, self.max_cost_microusd, self.step_spent_microusd))
         if self.run_cap_microusd is not None:
             caps.append(Cap("run", f"run:{self._account}", self.run_cap_microusd, self.run_spent_microusd))
+        prompt = kept.prompt_hash(endpoint.model, shot.messages) if self.thread else ""
+        named = kept.call_id(self.step, self.visit, self.n, shot.index, prompt, shot.parameters, self.variant)
         return Request(
             endpoint=endpoint.host,
             model=endpoint.model,
@@ -213,9 +260,14 @@ class Call:
             step=self.step,
             thread=self.thread,
             tenant=self.tenant,
-            worst_microusd=worst,
+            worst_microusd=shot.worst,
             timeout_s=self.timeout_s,
             caps=tuple(caps),
+            ceiling_s=self.ceiling_s,
+            max_tokens=shot.max_tokens,
+            call_id=named if self.remember else "",
+            prompt_hash=prompt,
+            retry=self.resent,
         )
 
     def _charge(self, charge: Charge) -> None:
@@ -231,6 +283,25 @@ class Call:
         parsed = parse(answer.text, schema, finish_reason=answer.finish_reason, refused=answer.refused)
         self.usage.repaired += parsed.how != "strict"
         return Reply(parsed.value, answer.text, parsed.how, answer.logprobs)
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """One request, ready to be sent."""
+
+    endpoint: Endpoint
+    messages: list[BaseMessage]
+    parameters: dict[str, Any]
+    max_tokens: int
+    cost: Price
+    index: int
+    """Number of the call within its attempt."""
+
+    @property
+    def worst(self) -> int:
+        """Upper bound of its cost in micro-dollars."""
+        size = prompts.size(self.messages, self.parameters)
+        return self.cost.worst_case(size, self.max_tokens, len(self.messages))
 
 
 @dataclass(frozen=True)

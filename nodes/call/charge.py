@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from nodes.call.chat import Answer
 from nodes.call.classify import EndpointRefusal, never_sent
@@ -31,6 +31,8 @@ class Charge:
     unmetered: bool = False
     halt: HaltScope | None = None
     error: str = ""
+    retry_after: float | None = None
+    """Seconds that the endpoint asked to wait."""
 
     @classmethod
     def of_answer(cls, answer: Answer, cost: Price, worst: int) -> Charge:
@@ -45,12 +47,16 @@ class Charge:
         nothing = never_sent(raw)
         outcome: Outcome = error.outcome if isinstance(error, CallError) else "permanent"
         halt = error.scope if isinstance(error, EndpointRefusal) else None
-        return cls(outcome, 0 if nothing else worst, unmetered=not nothing, halt=halt, error=str(error))
+        wait = error.retry_after if isinstance(error, CallError) else None
+        cost = 0 if nothing else worst
+        return cls(outcome, cost, unmetered=not nothing, halt=halt, error=str(error), retry_after=wait)
 
-    def settlement(self, latency_s: float, timeout_s: float) -> Settlement:
-        """Return it as the guard takes it."""
+    def settlement(
+        self, latency_s: float, timeout_s: float, *, answer: dict[str, Any] | None = None, lost: bool = False
+    ) -> Settlement:
+        """Return it as the guard takes it; `answer` is kept for a replay, `lost` marks the slower of two."""
         # The time limit of the attempt ends with that of its request, and cancels it: it is as slow as any timeout.
-        late = self.outcome == "cancelled" and latency_s >= LATE * timeout_s
+        late = self.outcome == "cancelled" and not lost and latency_s >= LATE * timeout_s
         return Settlement(
             outcome="timeout" if late else self.outcome,
             cost_microusd=self.cost,
@@ -60,4 +66,7 @@ class Charge:
             unmetered=self.unmetered,
             halt=self.halt,
             error=self.error,
+            retry_after_s=self.retry_after,
+            answer=answer,
+            lost=lost,
         )

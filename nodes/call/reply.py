@@ -19,6 +19,8 @@ class Usage:
 
     calls: int = 0
     """Requests sent to an endpoint."""
+    replayed: int = 0
+    """Answers that were known from before a crash; their tokens and cost are counted, for they were paid once."""
     tokens_in: int = 0
     tokens_out: int = 0
     cost_microusd: int = 0
@@ -28,6 +30,8 @@ class Usage:
     """True when some endpoint did not tell what a request used: its cost is the worst case."""
     model: str = ""
     """The model of the last request."""
+    timeout_s: float = 0.0
+    """Time limit of the last request in seconds; 0 when none was sent."""
 
 
 @dataclass(frozen=True)

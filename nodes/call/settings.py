@@ -26,6 +26,10 @@ _NAMES: Final = (
     "SUREFOOT_MODEL",
     "SUREFOOT_PRICES",
     "SUREFOOT_MAX_COST_USD",
+    "SUREFOOT_MAX_COST_PER_DAY_USD",
+    "SUREFOOT_MAX_COST_PER_TENANT_DAY_USD",
+    "SUREFOOT_CONCURRENCY",
+    "SUREFOOT_REDIS_URL",
     "OPENAI_API_KEY",
     "OPENAI_BASE_URL",
 )
@@ -67,6 +71,20 @@ class CallSettings(BaseSettings):
     """Prices by model, stronger than the list that genai-prices ships."""
     max_cost_usd: float = Field(default=1.0, ge=0, allow_inf_nan=False, validation_alias="SUREFOOT_MAX_COST_USD")
     """Cap of one command."""
+    max_cost_per_day_usd: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, validation_alias="SUREFOOT_MAX_COST_PER_DAY_USD"
+    )
+    """Cap of all calls of a day (UTC); None sets none."""
+    max_cost_per_tenant_day_usd: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, validation_alias="SUREFOOT_MAX_COST_PER_TENANT_DAY_USD"
+    )
+    """Cap of all calls of one tenant and day (UTC); None sets none."""
+    concurrency: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        default=None, validation_alias="SUREFOOT_CONCURRENCY"
+    )
+    """Requests under way at one endpoint; `auto` finds the number, None sets none."""
+    guard_url: str = Field(default="", validation_alias="SUREFOOT_REDIS_URL", repr=False)
+    """Where calls are counted for all processes: a `redis://`, `rediss://` or `unix://` address; else in this one."""
 
     @field_validator("prices", mode="before")
     @classmethod
@@ -121,6 +139,8 @@ def _complaints(error: ValidationError) -> list[str]:
         name, *inside = (str(part) for part in item["loc"]) if item["loc"] else ("settings",)
         place = f" ({inside[0]})" if inside else ""
         message = item["msg"].removeprefix("Value error, ")
+        if name == "SUREFOOT_CONCURRENCY":
+            place, message = "", "has to be a whole number from 1 on, or auto"
         if name == "SUREFOOT_PRICES" and inside:
             # A union tells the same mistake once for each of its members.
             message = 'needs {"input": USD, "output": USD} per million tokens, or "free"'

@@ -1,0 +1,107 @@
+"""The pure arithmetic of the guard: latency buckets, percentiles, timeouts, breaker windows, limits that adapt.
+
+Whole numbers only, because `lua/*.lua` does the same and both have to come to the same results.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+GAMMA: Final = 1.04
+"""Growth of a latency bucket: each quantile is known to within 2 % ("DDSketch", Masson, Rim and Lee, 2019)."""
+
+LATENCY_WINDOW_MS: Final = 600_000
+"""Latencies are collected in windows of 10 minutes; the current one and the one before it count."""
+
+PERCENTILES_EVERY_MS: Final = 1000
+"""Percentiles are computed at most once a second for each kind of call."""
+
+MOST_BOOST: Final = 1024
+"""Most that timeouts in a row raise the next one, before the ceiling."""
+
+RATE_SLICE_MS: Final = 5000
+RATE_SLICES: Final = 12
+"""What a thread spends in a minute is added up in slices of 5 seconds."""
+
+SIZES: Final = (64, 512, 2048)
+"""Bounds of the size classes of an answer, in tokens: the latency of a model is mostly the length of its answer."""
+
+WORKING: Final = frozenset({"ok", "invalid_output", "truncated", "refused", "permanent", "gate_failed"})
+"""Outcomes that prove an endpoint alive, whatever its answer is worth."""
+FAILING: Final = frozenset({"transient", "timeout"})
+"""Outcomes that count against an endpoint; throttled and cancelled say nothing about its health."""
+
+
+def size_class(max_tokens: int) -> str:
+    """Return the size class of a request by the longest answer that it allows."""
+    return next((str(bound) for bound in SIZES if max_tokens <= bound), "more")
+
+
+def bucket_of(milliseconds: int) -> int:
+    """Return the bucket of a latency."""
+    return max(0, math.ceil(math.log(max(1, milliseconds)) / math.log(GAMMA)))
+
+
+def value_of(bucket: int) -> int:
+    """Return the latency in milliseconds that a bucket stands for, its middle in the relative sense."""
+    return math.floor(2 * GAMMA**bucket / (GAMMA + 1) + 0.5)
+
+
+def percentile(counts: Mapping[int, int], percent: int) -> int:
+    """Return a percentile of the latencies in buckets, in milliseconds; 0 when there are none."""
+    rank = (sum(counts.values()) * percent + 99) // 100
+    seen = 0
+    for bucket in sorted(counts):
+        seen += counts[bucket]
+        if seen >= rank:
+            return value_of(bucket)
+    return 0
+
+
+def learned_timeout(p99: int, boost: int, floor: int, ceiling: int) -> int:
+    """Return 1.5 x p99 between floor and ceiling, raised by timeouts in a row; the ceiling is the stronger bound."""
+    return min(max(floor, (3 * p99 + 1) // 2) * boost, ceiling)
+
+
+def breaker_mark(failed: bool, slow: bool) -> str:
+    """Return the letter that stands for a call in a breaker's window."""
+    return ("F" if slow else "f") if failed else ("s" if slow else "o")
+
+
+def breaker_opens(window: str, calls: int, failures: int, slow: int) -> str:
+    """Return why a breaker opens on a window of marks, or an empty string; shares are in percent."""
+    total = len(window)
+    if total < calls:
+        return ""
+    if 100 * (window.count("f") + window.count("F")) >= failures * total:
+        return "failures"
+    if 100 * (window.count("s") + window.count("F")) >= slow * total:
+        return "slow"
+    return ""
+
+
+def raised(limit: int, most: int) -> int:
+    """Return a concurrency limit, in thousandths, after a window of successes."""
+    return min(limit + 1000, most)
+
+
+def lowered(limit: int) -> int:
+    """Return a concurrency limit, in thousandths, after the endpoint had too much."""
+    return max(limit * 9 // 10, 1000)
+
+
+def spent_lately(slices: Mapping[int, int], now_ms: int) -> int:
+    """Return what the slices of the last minute add up to."""
+    oldest = now_ms // RATE_SLICE_MS - RATE_SLICES
+    return sum(cost for index, cost in slices.items() if index > oldest)
+
+
+def merged(windows: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    """Add up the buckets of several windows."""
+    total: dict[int, int] = {}
+    for window in windows:
+        for bucket, count in window.items():
+            total[bucket] = total.get(bucket, 0) + count
+    return total

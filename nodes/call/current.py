@@ -1,0 +1,99 @@
+"""Which guard a call goes through: the one of the block around it, else the process's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from nodes.call.guard import Guard
+from nodes.call.limits import Limits
+from nodes.call.memory_guard import MemoryGuard
+from nodes.call.settings import CallSettings, call_settings
+
+if TYPE_CHECKING:
+    import redis.asyncio as aredis
+
+_SHARED: Final = ("redis://", "rediss://", "unix://")
+
+POOL_SIZE: Final = 64
+"""Connections of one event loop to the guard's server; callers beyond it wait for one."""
+
+SOCKET_S: Final = 5.0
+"""Seconds until a server that does not answer is given up."""
+
+_around: ContextVar[Guard | None] = ContextVar("surefoot_guard", default=None)
+_lock = threading.Lock()
+_set: Guard | None = None
+_default: tuple[object, Guard] | None = None
+
+
+@contextmanager
+def using_guard(guard: Guard | None) -> Iterator[None]:
+    """Send all calls inside the block through a guard; None leaves it as it is.
+
+    It lives in a context variable, so it holds in tasks that the block starts and on the background loop.
+    """
+    token = _around.set(guard or _around.get())
+    try:
+        yield
+    finally:
+        _around.reset(token)
+
+
+def get_guard() -> Guard:
+    """Return the guard of the block around, else the process's own.
+
+    That is a `RedisGuard` when `SUREFOOT_REDIS_URL` names a server, which connects at its first request, else a
+    `MemoryGuard`. Raises `ConfigurationError` for settings that make no sense.
+    """
+    global _default  # noqa: PLW0603 - one guard for the process, made at first use
+    if (guard := _around.get()) is not None:
+        return guard
+    settings = call_settings()
+    key = (settings.guard_url, settings.concurrency, settings.max_cost_per_day_usd,
+           settings.max_cost_per_tenant_day_usd)  # fmt: skip
+    with _lock:
+        if _set is not None:
+            return _set
+        if _default is None or _default[0] != key:
+            _default = (key, _make(settings))
+        return _default[1]
+
+
+def set_guard(guard: Guard | None) -> None:
+    """Use another guard for the process from now on; None makes a new one at the next use."""
+    global _set, _default
+    with _lock:
+        _set, _default = guard, None
+
+
+def limits_of(settings: CallSettings) -> Limits:
+    """Return the limits that the settings name."""
+    return Limits(
+        concurrency=settings.concurrency,
+        max_cost_per_day_microusd=_microusd(settings.max_cost_per_day_usd),
+        max_cost_per_tenant_day_microusd=_microusd(settings.max_cost_per_tenant_day_usd),
+    )
+
+
+def _microusd(usd: float | None) -> int | None:
+    return None if usd is None else round(usd * 1_000_000)
+
+
+def _make(settings: CallSettings) -> Guard:
+    limits = limits_of(settings)
+    if not settings.guard_url.startswith(_SHARED):
+        return MemoryGuard(limits)
+    from nodes.call.redis_guard import RedisGuard
+
+    return RedisGuard(partial(_client, settings.guard_url), limits)
+
+
+def _client(url: str) -> aredis.Redis:
+    from nodes.call.redis_guard import make_client
+
+    return make_client(url, POOL_SIZE, SOCKET_S)

@@ -1,0 +1,175 @@
+-- Admit a request, refuse it, or put it in line: every check first, then everything that it takes at once.
+-- Answers JSON: r = admitted | replay | wait | halted | runaway | retries_spent | hedges_spent | open | resting | spent_out.
+
+-- A request whose answer was lost on the way asks again.
+local known = call('GET', key('adm', ask.id))
+if known then return answer('admitted', cjson.decode(known).reply) end
+
+if ask.call ~= '' then
+  local kept = call('HGET', key('ledger', ask.thread), ask.call)
+  if kept then
+    local at, text = string.match(kept, '^(%d+):(.*)$')
+    if now - tonumber(at) <= limits.ledger_ms then
+      if ask.waiting == 1 then leave(ask.ep, ask.id) end
+      return answer('replay', {answer = text})
+    end
+  end
+end
+
+local function refuse(r, more)
+  if ask.waiting == 1 then leave(ask.ep, ask.id) end
+  return answer(r, more)
+end
+
+-- An endpoint that refused the key or the model.
+local halts = {key('halt', ask.key, ''), key('halt', ask.key, ask.model)}
+local halted = {}
+for _, halt in ipairs(halts) do
+  local found = call('HMGET', halt, 'error', 'until')
+  if found[2] then
+    if now < tonumber(found[2]) then return refuse('halted', {error = found[1]}) end
+    halted[#halted + 1] = halt
+  end
+end
+
+-- Velocity of one thread.
+local same = nil
+if ask.thread ~= '' then
+  if ask.prompt ~= '' then
+    same = key('same', ask.thread, ask.prompt)
+    local nth = call('LINDEX', same, limits.same_call - 1)
+    if nth and now - tonumber(nth) < limits.same_ms then
+      return refuse('runaway', {what = 'same', limit = limits.same_call})
+    end
+  end
+  if limits.minute >= 0 then
+    local slices, oldest, spent = call('HGETALL', key('rate', ask.thread)), math.floor(now / 5000) - 12, 0
+    for i = 1, #slices, 2 do
+      if tonumber(slices[i]) > oldest then spent = spent + tonumber(slices[i + 1]) end
+    end
+    if spent > limits.minute then
+      return refuse('runaway', {what = 'minute', spent = spent, limit = limits.minute})
+    end
+  end
+end
+
+-- Retry and hedge budgets.
+local ep = ep_key(ask.ep)
+local e = call('HMGET', ep, 'tokens', 'hedges', 'rest')
+local tokens, hedges, rest = num(e[1], limits.retry_reserve), num(e[2], 1000), num(e[3], 0)
+if ask.retry == 1 and tokens < 1000 then return refuse('retries_spent') end
+if ask.hedge == 1 and hedges < 1000 then return refuse('hedges_spent') end
+
+-- Circuit breaker.
+local br = key('breaker', ask.ep .. '|' .. ask.model)
+local b = call('HMGET', br, 'open', 'until', 'probe_until', 'era')
+local open, era = b[1] == '1', num(b[4], 0)
+if open then
+  local until_, probe_until = num(b[2], 0), num(b[3], 0)
+  if now < until_ then return refuse('open', {retry_ms = until_ - now}) end
+  if now < probe_until then return refuse('open', {retry_ms = math.min(1000, probe_until - now)}) end
+end
+
+-- An endpoint that asked to be left alone.
+if rest > now then return refuse('resting', {retry_ms = rest - now}) end
+
+-- Concurrency: whoever has a ticket goes before whoever comes.
+local places = places_of(ask.ep)
+if places > 0 then
+  local queue, seen = key('queue', ask.ep), key('seen', ask.ep)
+  for _, w in ipairs(call('ZRANGEBYSCORE', seen, '-inf', '(' .. int(now - WAITER_MS))) do
+    call('ZREM', seen, w)
+    call('ZREM', queue, w)
+  end
+  local ticket, before = ask.ticket, nil
+  if ticket > 0 then before = call('ZCOUNT', queue, '-inf', '(' .. int(ticket)) else before = call('ZCARD', queue) end
+  if call('ZCARD', key('slots', ask.ep)) + before >= places then
+    if ticket == 0 then ticket = call('HINCRBY', ep, 'tickets', 1) end
+    call('ZADD', queue, int(ticket), ask.id)
+    call('ZADD', seen, int(now), ask.id)
+    call('PEXPIRE', queue, DAY_MS)
+    call('PEXPIRE', seen, DAY_MS)
+    return answer('wait', {why = 'place', ticket = ticket})
+  end
+end
+
+-- Shared caps.
+local caps = {}
+if ask.worst > 0 and #ask.caps > 0 then
+  -- The civil date of a count of days since 1970 (Howard Hinnant, "chrono-compatible low-level date algorithms").
+  local z = math.floor(now / DAY_MS) + 719468
+  local cycle = math.floor(z / 146097)
+  local doe = z - cycle * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local day = doy - math.floor((153 * mp + 2) / 5) + 1
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + cycle * 400 + (month <= 2 and 1 or 0)
+  local date = string.format('%04d-%02d-%02d', year, month, day)
+  local full = nil
+  for _, cap in ipairs(ask.caps) do
+    local name, limit = cap[1], cap[2]
+    local where = key('cap', name, date)
+    local found = call('HMGET', where, 'spent', 'held')
+    local spent, held = num(found[1], 0), num(found[2], 0)
+    if ask.worst > limit - spent then return refuse('spent_out', {cap = name, spent = spent, limit = limit}) end
+    if ask.worst > limit - spent - held and not full then full = name end
+    caps[#caps + 1] = where
+  end
+  if full then
+    if ask.waiting == 1 then leave(ask.ep, ask.id) end
+    call('ZADD', key('short'), int(now), ask.id)
+    call('PEXPIRE', key('short'), DAY_MS)
+    return answer('wait', {why = 'money', ticket = ask.ticket, cap = full})
+  end
+end
+
+-- Timeout.
+local t = call('HMGET', key('timing', ask.lat), 'p99', 'p95', 'count', 'boost')
+local learned = num(t[3], 0) >= limits.samples
+local timeout = math.min(ask.timeout, ask.ceiling)
+if learned then
+  local wanted = math.max(limits.floor_ms, math.floor((3 * num(t[1], 0) + 1) / 2)) * num(t[4], 1)
+  timeout = math.min(wanted, ask.ceiling)
+end
+
+-- Nothing speaks against it: take everything.
+if ask.waiting == 1 then
+  call('ZREM', key('short'), ask.id)
+  call('ZREM', key('seen', ask.ep), ask.id)
+  call('ZREM', key('queue', ask.ep), ask.id)
+end
+for _, halt in ipairs(halted) do call('HSET', halt, 'until', int(now + math.max(limits.halt_ms, timeout))) end
+if same then
+  call('LPUSH', same, int(now))
+  call('LTRIM', same, 0, limits.same_call - 1)
+  call('PEXPIRE', same, int(limits.same_ms + 1000))
+end
+if ask.hedge == 1 then hedges = hedges - 1000 else hedges = math.min(hedges + limits.hedge_deposit, 10000) end
+call('HSET', ep, 'hedges', int(hedges))
+if ask.retry == 1 then
+  tokens = tokens - 1000
+  call('HSET', ep, 'tokens', int(tokens))
+  if tokens < 1000 then notes[#notes + 1] = {e = 'retries', empty = 1} end
+end
+call('PEXPIRE', ep, 30 * DAY_MS)
+if open then
+  era = era + 1
+  call('HSET', br, 'era', int(era), 'probe_until', int(now + timeout + limits.probe_ms))
+  notes[#notes + 1] = {e = 'breaker', before = 'open', after = 'half_open', why = 'probe'}
+end
+local expires = now + timeout + limits.lease_ms
+call('ZADD', key('slots', ask.ep), int(expires), ask.id)
+call('PEXPIRE', key('slots', ask.ep), DAY_MS)
+for _, where in ipairs(caps) do
+  call('HINCRBY', where, 'held', int(ask.worst))
+  call('PEXPIRE', where, 3 * DAY_MS)
+end
+local reply = {timeout = timeout, p95 = learned and num(t[2], 0) or 0, probe = open and 1 or 0}
+call('ZADD', key('leases'), int(expires), ask.id)
+keep({
+  id = ask.id, ep = ask.ep, model = ask.model, key = ask.key, thread = ask.thread, call = ask.call, lat = ask.lat,
+  worst = ask.worst, retry = ask.retry, caps = caps, at = now, timeout = timeout, era = era, reply = reply,
+}, timeout + limits.lease_ms + DAY_MS)
+return answer('admitted', {timeout = reply.timeout, p95 = reply.p95, probe = reply.probe})

@@ -1,0 +1,84 @@
+-- Shared by all scripts. KEYS[1] is the guard's base name, whose hash tag puts all its keys into one slot of a cluster.
+-- ARGV[1] is the time in milliseconds, empty for the server's; ARGV[2] what is asked, as JSON.
+-- nodes/call/memory_*.py is the twin: a rule that changes here changes there.
+local base = KEYS[1]
+local call = redis.call
+local ask = cjson.decode(ARGV[2])
+local limits = ask.limits
+local now
+if ARGV[1] == '' then
+  local t = call('TIME')
+  now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+else
+  now = tonumber(ARGV[1])
+end
+local DAY_MS, WAITER_MS = 86400000, 3000
+local notes, wake = {}, {}
+
+local function int(x) return string.format('%.0f', x) end
+local function key(...) return base .. ':' .. table.concat({...}, ':') end
+local function num(x, default) return x and tonumber(x) or default end
+local function get(hash, field, default) return num(call('HGET', hash, field), default) end
+
+local function answer(r, more)
+  local told = more or {}
+  told.r = r
+  if #wake > 0 then
+    told.wake = wake
+    call('PUBLISH', key('bell'), table.concat(wake, ' '))
+  end
+  if #notes > 0 then told.notes = notes end
+  return cjson.encode(told)
+end
+
+local function ep_key(ep) return key('ep', ep) end
+
+local function places_of(ep)
+  if limits.auto == 1 then
+    return math.floor(get(ep_key(ep), 'limit', limits.concurrency_start) / 1000)
+  end
+  return limits.concurrency
+end
+
+local function wake_line(ep)
+  if call('EXISTS', key('queue', ep)) == 0 then return end
+  local free = places_of(ep) - call('ZCARD', key('slots', ep))
+  if free > 0 then
+    for _, w in ipairs(call('ZRANGE', key('queue', ep), 0, free - 1)) do wake[#wake + 1] = w end
+  end
+end
+
+local function free(record)
+  call('ZREM', key('slots', record.ep), record.id)
+  wake_line(record.ep)
+  if #record.caps > 0 then
+    call('ZREMRANGEBYSCORE', key('short'), '-inf', '(' .. int(now - WAITER_MS))
+    for _, w in ipairs(call('ZRANGE', key('short'), 0, 99)) do wake[#wake + 1] = w end
+  end
+end
+
+local function leave(ep, waiter)
+  call('ZREM', key('short'), waiter)
+  call('ZREM', key('seen', ep), waiter)
+  if call('ZREM', key('queue', ep), waiter) == 1 then wake_line(ep) end
+end
+
+local function keep(record, ms)
+  call('SET', key('adm', record.id), cjson.encode(record), 'PX', int(ms))
+end
+
+-- Admissions of dead processes: their places are freed, what they had reserved counts as spent.
+for _, id in ipairs(call('ZRANGEBYSCORE', key('leases'), '-inf', int(now), 'LIMIT', 0, 16)) do
+  call('ZREM', key('leases'), id)
+  local text = call('GET', key('adm', id))
+  if text then
+    local record = cjson.decode(text)
+    record.expired = 1
+    for _, cap in ipairs(record.caps) do
+      call('HINCRBY', cap, 'held', int(-record.worst))
+      call('HINCRBY', cap, 'spent', int(record.worst))
+    end
+    keep(record, DAY_MS)
+    free(record)
+  end
+end

@@ -1,0 +1,174 @@
+-- Settle an admission: money, places, and what is learned from how the request ended. A second time does nothing.
+-- Answers JSON: r = settled | late (its lease had expired) | unknown (it was settled before).
+
+local text = call('GET', key('adm', ask.id))
+if not text then return answer('unknown') end
+local record = cjson.decode(text)
+call('DEL', key('adm', ask.id))
+call('ZREM', key('leases'), ask.id)
+local outcome, expired = ask.outcome, record.expired == 1
+
+for _, cap in ipairs(record.caps) do
+  if expired then
+    call('HINCRBY', cap, 'spent', int(ask.cost - record.worst))
+  else
+    call('HINCRBY', cap, 'held', int(-record.worst))
+    call('HINCRBY', cap, 'spent', int(ask.cost))
+  end
+end
+
+if record.thread ~= '' and ask.cost > 0 then
+  local rate, index = key('rate', record.thread), math.floor(now / 5000)
+  call('HINCRBY', rate, int(index), int(ask.cost))
+  for _, old in ipairs(call('HKEYS', rate)) do
+    if tonumber(old) <= index - 12 then call('HDEL', rate, old) end
+  end
+  call('PEXPIRE', rate, 65000)
+end
+
+if outcome == 'ok' and record.call ~= '' and ask.answer ~= '' then
+  local ledger = key('ledger', record.thread)
+  call('HSET', ledger, record.call, int(now) .. ':' .. ask.answer)
+  call('PEXPIRE', ledger, int(limits.ledger_ms + 1000))
+end
+
+-- Halts.
+local of_key, of_model = key('halt', record.key, ''), key('halt', record.key, record.model)
+if ask.halt ~= '' then
+  local name = ask.halt == 'key' and of_key or of_model
+  call('HSET', name, 'error', ask.error, 'until', int(now + limits.halt_ms))
+  call('PEXPIRE', name, DAY_MS)
+end
+-- An answer about the model proves the key.
+if ask.halt == 'model' or outcome == 'ok' then call('DEL', of_key) end
+if outcome == 'ok' then call('DEL', of_model) end
+
+if expired then return answer('late') end
+
+-- Retry budget.
+local ep = ep_key(record.ep)
+if outcome == 'ok' and record.retry ~= 1 then
+  local before = get(ep, 'tokens', limits.retry_reserve)
+  local after = math.min(before + limits.retry_deposit, math.max(limits.retry_max, before))
+  if after ~= before then call('HSET', ep, 'tokens', int(after)) end
+  if before < 1000 and after >= 1000 then notes[#notes + 1] = {e = 'retries', empty = 0} end
+end
+
+-- Circuit breaker: what was admitted before its last change is fenced off.
+local working = {ok = 1, invalid_output = 1, truncated = 1, refused = 1, permanent = 1, gate_failed = 1}
+local failed = outcome == 'transient' or outcome == 'timeout'
+local br = key('breaker', record.ep .. '|' .. record.model)
+local b = call('HMGET', br, 'era', 'window', 'backoff')
+local era, window, probe = num(b[1], 0), b[2] or '', record.reply.probe == 1
+local function share(letters)
+  local _, n = string.gsub(window, '[' .. letters .. ']', '')
+  return 100 * n
+end
+if record.era == era then
+  if not failed and not working[outcome] then
+    if probe then call('HSET', br, 'probe_until', 0) end
+  elseif probe and failed then
+    local backoff = math.min(num(b[3], limits.open_ms) * 2, limits.longest_open_ms)
+    call('HSET', br, 'era', int(era + 1), 'probe_until', 0, 'backoff', int(backoff), 'until', int(now + backoff))
+    notes[#notes + 1] = {e = 'breaker', before = 'half_open', after = 'open', why = 'probe failed'}
+  elseif probe then
+    call('HSET', br, 'era', int(era + 1), 'probe_until', 0, 'backoff', 0, 'until', 0, 'open', 0, 'window', '')
+    notes[#notes + 1] = {e = 'breaker', before = 'half_open', after = 'closed', why = 'probe answered'}
+  else
+    local slow = limits.slow_ms > 0 and ask.latency >= limits.slow_ms
+    local mark = failed and (slow and 'F' or 'f') or (slow and 's' or 'o')
+    window = string.sub(window .. mark, -limits.breaker_window)
+    local total, why = #window, nil
+    if total >= limits.breaker_calls then
+      if share('fF') >= limits.breaker_failures * total then
+        why = 'failures'
+      elseif share('sF') >= limits.breaker_slow * total then
+        why = 'slow'
+      end
+    end
+    if why then
+      call('HSET', br, 'open', 1, 'window', '', 'probe_until', 0, 'backoff', int(limits.open_ms),
+        'until', int(now + limits.open_ms), 'era', int(era + 1))
+      notes[#notes + 1] = {e = 'breaker', before = 'closed', after = 'open', why = why}
+    else
+      call('HSET', br, 'window', window)
+    end
+  end
+  call('PEXPIRE', br, DAY_MS)
+end
+
+-- Rest, and the limit that adapts.
+if outcome == 'throttled' and ask.retry_ms > 0 then
+  local rest = now + math.min(ask.retry_ms, limits.rest_ms)
+  if rest > get(ep, 'rest', 0) then call('HSET', ep, 'rest', int(rest)) end
+end
+if limits.auto == 1 then
+  local found = call('HMGET', ep, 'limit', 'oks', 'cut_at')
+  local before, oks, cut_at = num(found[1], limits.concurrency_start), num(found[2], 0), num(found[3], -1)
+  local after = before
+  if outcome == 'ok' then
+    oks = oks + 1
+    if oks >= math.floor(before / 1000) then
+      oks, after = 0, math.min(before + 1000, limits.concurrency_max)
+    end
+  elseif (outcome == 'throttled' or outcome == 'timeout') and record.at > cut_at then
+    -- Requests that were under way at the last cut tell nothing about the limit since.
+    oks, cut_at, after = 0, now, math.max(math.floor(before * 9 / 10), 1000)
+  end
+  call('HSET', ep, 'limit', int(after), 'oks', int(oks), 'cut_at', int(cut_at))
+  local was, is = math.floor(before / 1000), math.floor(after / 1000)
+  if was ~= is then notes[#notes + 1] = {e = 'limit', before = was, after = is} end
+end
+call('PEXPIRE', ep, 30 * DAY_MS)
+
+-- Latency: a call that timed out counts as its timeout, or only the fast ones would be left.
+local late, lost = outcome == 'timeout', ask.lost == 1
+if late or outcome == 'ok' or lost then
+  local timing, epoch = key('timing', record.lat), math.floor(now / 600000)
+  local t = call('HMGET', timing, 'p99', 'count', 'boost', 'at')
+  local p99, count, boost = num(t[1], 0), num(t[2], 0), num(t[3], 1)
+  local learned = count >= limits.samples
+  local base_ms = math.max(limits.floor_ms, math.floor((3 * p99 + 1) / 2))
+  local latency = late and record.timeout or ask.latency
+  local bucket = math.max(0, math.ceil(math.log(math.max(1, latency)) / math.log(1.04)))
+  local current = key('latency', record.lat, int(epoch))
+  call('HINCRBY', current, int(bucket), 1)
+  call('PEXPIRE', current, 1300000)
+  if learned and late then
+    if record.timeout >= base_ms * boost then boost = math.min(boost * 2, 1024) end
+  elseif learned and outcome == 'ok' and latency <= base_ms then
+    boost = math.max(1, math.floor(boost / 2))
+  end
+  if now - num(t[4], -1000000) >= 1000 then
+    local counts, total = {}, 0
+    for _, window_key in ipairs({current, key('latency', record.lat, int(epoch - 1))}) do
+      local found = call('HGETALL', window_key)
+      for i = 1, #found, 2 do
+        local index, n = tonumber(found[i]), tonumber(found[i + 1])
+        counts[index] = (counts[index] or 0) + n
+        total = total + n
+      end
+    end
+    local order = {}
+    for index in pairs(counts) do order[#order + 1] = index end
+    table.sort(order)
+    local function percentile(percent)
+      local rank, seen = math.floor((total * percent + 99) / 100), 0
+      for _, index in ipairs(order) do
+        seen = seen + counts[index]
+        if seen >= rank then return math.floor(2 * 1.04 ^ index / 2.04 + 0.5) end
+      end
+      return 0
+    end
+    local raised = base_ms * boost
+    p99 = percentile(99)
+    if math.floor((3 * p99 + 1) / 2) >= raised then boost = 1 end
+    call('HSET', timing, 'p99', int(p99), 'p95', int(percentile(95)), 'count', int(total), 'at', int(now))
+  end
+  call('HSET', timing, 'boost', int(boost))
+  call('PEXPIRE', timing, DAY_MS)
+end
+
+record.id = ask.id
+free(record)
+return answer('settled')

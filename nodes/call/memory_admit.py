@@ -1,0 +1,190 @@
+"""Admission on the memory of one process: the twin of `lua/admit.lua`."""
+
+from __future__ import annotations
+
+import heapq
+from datetime import UTC, datetime
+from typing import Any
+
+from nodes.call import arithmetic as calc
+from nodes.call.memory_state import REMEMBERED, BreakerState, Record, Shared, Timing
+from nodes.call.memory_turn import Answer, Turn, halt_names
+
+
+class Admitting(Turn):
+    """One request: every check first, then everything that it takes at once."""
+
+    def __init__(self, shared: Shared, now: int, ask: dict[str, Any]) -> None:
+        super().__init__(shared, now, ask)
+        self.endpoint = shared.endpoint(ask["ep"], self.limits)
+        self.breaker: BreakerState = shared.breakers[f"{ask['ep']}|{ask['model']}"]
+        self.timing: Timing = shared.timings[ask["lat"]]
+        self.halts = [halt for name in halt_names(ask) if (halt := shared.halts.get(name)) is not None]
+        day = datetime.fromtimestamp(now / 1000, UTC).date().isoformat()
+        self.caps = [(f"{name}:{day}", name, limit) for name, limit in ask["caps"]] if ask["worst"] else []
+
+    def run(self) -> Answer:
+        """Return the answer: admitted, replay, wait, or why not."""
+        ask = self.ask
+        if (record := self.shared.records.get(ask["id"])) is not None:
+            return self.answer(**record.reply)
+        kept = self.shared.ledger[ask["thread"]].get(ask["call"]) if ask["call"] else None
+        if kept is not None and self.now - kept[0] <= self.limits["ledger_ms"]:
+            self._leave()
+            return self.answer("replay", answer=kept[1])
+        refusal = self._halted() or self._runaway() or self._unfunded() or self._broken() or self._resting()
+        if refusal is None:
+            refusal = self._crowded()
+            if refusal is not None and refusal["r"] == "wait":
+                return self.answer(**refusal)
+            refusal = refusal or self._unpaid()
+        if refusal is None:
+            return self._admit()
+        self._leave()
+        if refusal.pop("short", False):
+            self.shared.short[ask["id"]] = self.now
+        return self.answer(**refusal)
+
+    def _halted(self) -> Answer | None:
+        for halt in self.halts:
+            if self.now < halt.until:
+                return {"r": "halted", "error": halt.error}
+        return None
+
+    def _runaway(self) -> Answer | None:
+        ask, limits = self.ask, self.limits
+        if not ask["thread"]:
+            return None
+        if ask["prompt"]:
+            sent = self.shared.same[f"{ask['thread']}:{ask['prompt']}"]
+            most = limits["same_call"]
+            if len(sent) >= most and self.now - sent[-most] < limits["same_ms"]:
+                return {"r": "runaway", "what": "same", "limit": most}
+        if limits["minute"] >= 0:
+            spent = calc.spent_lately(self.shared.rates[ask["thread"]], self.now)
+            if spent > limits["minute"]:
+                return {"r": "runaway", "what": "minute", "spent": spent, "limit": limits["minute"]}
+        return None
+
+    def _unfunded(self) -> Answer | None:
+        if self.ask["retry"] and self.endpoint.tokens < 1000:
+            return {"r": "retries_spent"}
+        return {"r": "hedges_spent"} if self.ask["hedge"] and self.endpoint.hedges < 1000 else None
+
+    def _broken(self) -> Answer | None:
+        breaker = self.breaker
+        if not breaker.open:
+            return None
+        if self.now < breaker.until:
+            return {"r": "open", "retry_ms": breaker.until - self.now}
+        if self.now < breaker.probe_until:
+            return {"r": "open", "retry_ms": min(1000, breaker.probe_until - self.now)}
+        return None
+
+    def _resting(self) -> Answer | None:
+        left = self.endpoint.rest - self.now
+        return {"r": "resting", "retry_ms": left} if left > 0 else None
+
+    def _crowded(self) -> Answer | None:
+        endpoint, ask = self.endpoint, self.ask
+        places = self.places(endpoint)
+        if not places:
+            return None
+        endpoint.bury(self.now)
+        ticket = ask["ticket"]
+        before = sum(1 for t in endpoint.queue.values() if t < ticket) if ticket else len(endpoint.queue)
+        if len(endpoint.slots) + before < places:
+            return None
+        if not ticket:
+            endpoint.tickets += 1
+            ticket = endpoint.tickets
+        endpoint.queue[ask["id"]] = ticket
+        endpoint.seen[ask["id"]] = self.now
+        return {"r": "wait", "why": "place", "ticket": ticket}
+
+    def _unpaid(self) -> Answer | None:
+        worst = self.ask["worst"]
+        full: Answer | None = None
+        for key, name, limit in self.caps:
+            cap = self.shared.caps[key]
+            left = limit - cap.spent
+            if worst > left:
+                return {"r": "spent_out", "cap": name, "spent": cap.spent, "limit": limit}
+            if worst > left - cap.held and full is None:
+                full = {"r": "wait", "why": "money", "ticket": self.ask["ticket"], "cap": name, "short": True}
+        return full
+
+    def _leave(self) -> None:
+        """Stop waiting; whoever stood behind may be able to go."""
+        if self.ask["waiting"]:
+            self.shared.short.pop(self.ask["id"], None)
+            if self.endpoint.leave(self.ask["id"]):
+                self.wake_line(self.endpoint)
+
+    def _timeout(self) -> int:
+        ask, timing = self.ask, self.timing
+        if timing.count < self.limits["samples"]:
+            return min(int(ask["timeout"]), int(ask["ceiling"]))
+        return calc.learned_timeout(timing.p99, timing.boost, self.limits["floor_ms"], ask["ceiling"])
+
+    def _admit(self) -> Answer:
+        ask, limits, endpoint, now = self.ask, self.limits, self.endpoint, self.now
+        if ask["waiting"]:
+            self.shared.short.pop(ask["id"], None)
+            endpoint.leave(ask["id"])
+        timeout = self._timeout()
+        for halt in self.halts:
+            # This call is the probe; if its process dies with it, another one tries after the same time.
+            halt.until = now + max(limits["halt_ms"], timeout)
+        if ask["thread"] and ask["prompt"]:
+            sent = self.shared.same[f"{ask['thread']}:{ask['prompt']}"]
+            sent.append(now)
+            del sent[: -limits["same_call"]]
+        self._pay_tokens()
+        probe = self.breaker.open
+        if probe:
+            self.breaker.era += 1
+            self.breaker.probe_until = now + timeout + limits["probe_ms"]
+            self.notes.append({"e": "breaker", "before": "open", "after": "half_open", "why": "probe"})
+        expires = now + timeout + limits["lease_ms"]
+        endpoint.slots[ask["id"]] = expires
+        for key, _name, _limit in self.caps:
+            self.shared.caps[key].held += ask["worst"]
+        learned = self.timing.count >= limits["samples"]
+        reply: Answer = {
+            "r": "admitted", "timeout": timeout, "p95": self.timing.p95 if learned else 0, "probe": int(probe),
+        }  # fmt: skip
+        keys = [key for key, _name, _limit in self.caps]
+        self.shared.records[ask["id"]] = Record(ask, reply, now, expires, self.breaker.era, probe, keys)
+        heapq.heappush(self.shared.leases, (expires, ask["id"]))
+        self._forget_expired()
+        return self.answer(**reply)
+
+    def _pay_tokens(self) -> None:
+        endpoint = self.endpoint
+        if self.ask["hedge"]:
+            endpoint.hedges -= 1000
+        else:
+            endpoint.hedges = min(endpoint.hedges + self.limits["hedge_deposit"], 10_000)
+        if self.ask["retry"]:
+            endpoint.tokens -= 1000
+            if endpoint.tokens < 1000:
+                self.notes.append({"e": "retries", "empty": 1})
+
+    def _forget_expired(self) -> None:
+        """Bound the admissions that are kept for a late settlement."""
+        records = self.shared.records
+        while len(records) > REMEMBERED and next(iter(records.values())).expired:
+            records.popitem(last=False)
+
+
+def admit(shared: Shared, now: int, ask: dict[str, Any]) -> Answer:
+    """Admit, refuse, or put a request in line."""
+    return Admitting(shared, now, ask).run()
+
+
+def leave(shared: Shared, now: int, ask: dict[str, Any]) -> Answer:
+    """Take a waiter out of the line."""
+    turn = Admitting(shared, now, ask | {"waiting": 1})
+    turn._leave()  # noqa: SLF001 - the same rules
+    return turn.answer("left")

@@ -1,0 +1,50 @@
+"""The guard of one process: the same rules as `RedisGuard`, on the memory of this one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from nodes.call import memory_admit, memory_settle
+from nodes.call.front import GuardFront
+from nodes.call.guard import Request
+from nodes.call.limits import Limits
+from nodes.call.memory_state import Shared
+
+
+class MemoryGuard(GuardFront):
+    """A guard for one process: thread-safe, and independent of event loops.
+
+    `clock` tells seconds since the epoch.
+    """
+
+    def __init__(self, limits: Limits | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(limits)
+        self._clock = clock
+        self._shared = Shared()
+        self._shared_lock = threading.Lock()
+
+    async def forget(self, thread: str) -> None:
+        """Drop the answers that are kept for a thread."""
+        with self._shared_lock:
+            self._shared.ledger.pop(thread)
+
+    async def _shared_admit(self, request: Request, ask: dict[str, Any]) -> dict[str, Any]:
+        with self._shared_lock:
+            told = memory_admit.admit(self._shared, self._now(), dict(ask))
+        return self._told(request, ask, told)
+
+    async def _shared_settle(self, request: Request, said: dict[str, Any]) -> None:
+        with self._shared_lock:
+            told = memory_settle.settle(self._shared, self._now(), said)
+        self._told(request, said, told)
+
+    def _shared_leave(self, ask: dict[str, Any]) -> None:
+        with self._shared_lock:
+            told = memory_admit.leave(self._shared, self._now(), ask)
+        self._doors.ring(told.get("wake") or ())
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)

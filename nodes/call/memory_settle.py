@@ -1,0 +1,150 @@
+"""Settlement on the memory of one process: the twin of `lua/settle.lua`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nodes.call import arithmetic as calc
+from nodes.call.memory_state import BreakerState, EndpointState, Halt, Record, Shared, Timing
+from nodes.call.memory_turn import Answer, Turn, halt_names
+
+
+class Settling(Turn):
+    """One settlement: money, places, and what is learned from how the request ended."""
+
+    def run(self) -> Answer:
+        """Return the answer: settled, late, or unknown for what was settled before."""
+        record = self.shared.records.pop(self.ask["id"], None)
+        if record is None:
+            return self.answer("unknown")
+        said, shared = self.ask, self.shared
+        request = record.ask
+        for cap in record.caps:
+            if record.expired:
+                shared.caps[cap].spent += said["cost"] - request["worst"]
+            else:
+                shared.caps[cap].held -= request["worst"]
+                shared.caps[cap].spent += said["cost"]
+        if request["thread"]:
+            self._note_rate(request["thread"], said["cost"])
+        if said["outcome"] == "ok" and request["call"] and said["answer"]:
+            shared.ledger[request["thread"]][request["call"]] = (self.now, said["answer"])
+        self._learn_halts(request)
+        if record.expired:
+            return self.answer("late")
+        endpoint = shared.endpoint(request["ep"], self.limits)
+        self._learn_tokens(endpoint, request)
+        self._learn_breaker(shared.breakers[f"{request['ep']}|{request['model']}"], record)
+        self._learn_limit(endpoint, record)
+        self._learn_latency(shared.timings[request["lat"]], record)
+        self.free(record)
+        return self.answer("settled")
+
+    def _note_rate(self, thread: str, cost: int) -> None:
+        if not cost:
+            return
+        index = self.now // calc.RATE_SLICE_MS
+        slices = self.shared.rates[thread]
+        slices[index] = slices.get(index, 0) + cost
+        for old in [i for i in slices if i <= index - calc.RATE_SLICES]:
+            del slices[old]
+
+    def _learn_halts(self, request: dict[str, Any]) -> None:
+        said, halts = self.ask, self.shared.halts
+        of_key, of_model = halt_names(request)
+        if said["halt"]:
+            name = of_key if said["halt"] == "key" else of_model
+            halts[name] = Halt(said["error"], self.now + self.limits["halt_ms"])
+        if said["halt"] == "model" or said["outcome"] == "ok":
+            # An answer about the model proves the key.
+            halts.pop(of_key, None)
+        if said["outcome"] == "ok":
+            halts.pop(of_model, None)
+
+    def _learn_tokens(self, endpoint: EndpointState, request: dict[str, Any]) -> None:
+        if self.ask["outcome"] == "ok" and not request["retry"]:
+            before = endpoint.tokens
+            endpoint.tokens = min(before + self.limits["retry_deposit"], max(self.limits["retry_max"], before))
+            if before < 1000 <= endpoint.tokens:
+                self.notes.append({"e": "retries", "empty": 0})
+
+    def _learn_breaker(self, breaker: BreakerState, record: Record) -> None:
+        outcome, limits = self.ask["outcome"], self.limits
+        if record.era != breaker.era:
+            return
+        failed = outcome in calc.FAILING
+        if not failed and outcome not in calc.WORKING:
+            if record.probe:
+                breaker.probe_until = 0
+            return
+        if record.probe:
+            self._end_probe(breaker, failed)
+            return
+        slow = 0 < limits["slow_ms"] <= self.ask["latency"]
+        breaker.window = (breaker.window + calc.breaker_mark(failed, slow))[-limits["breaker_window"] :]
+        why = calc.breaker_opens(
+            breaker.window, limits["breaker_calls"], limits["breaker_failures"], limits["breaker_slow"]
+        )
+        if why:
+            breaker.open, breaker.window, breaker.probe_until = True, "", 0
+            breaker.backoff = limits["open_ms"]
+            breaker.until = self.now + breaker.backoff
+            breaker.era += 1
+            self.notes.append({"e": "breaker", "before": "closed", "after": "open", "why": why})
+
+    def _end_probe(self, breaker: BreakerState, failed: bool) -> None:
+        breaker.era += 1
+        breaker.probe_until = 0
+        if failed:
+            breaker.backoff = min(breaker.backoff * 2, self.limits["longest_open_ms"])
+            breaker.until = self.now + breaker.backoff
+            self.notes.append({"e": "breaker", "before": "half_open", "after": "open", "why": "probe failed"})
+        else:
+            breaker.open, breaker.window, breaker.backoff, breaker.until = False, "", 0, 0
+            self.notes.append({"e": "breaker", "before": "half_open", "after": "closed", "why": "probe answered"})
+
+    def _learn_limit(self, endpoint: EndpointState, record: Record) -> None:
+        outcome, limits = self.ask["outcome"], self.limits
+        if outcome == "throttled" and self.ask["retry_ms"]:
+            endpoint.rest = max(endpoint.rest, self.now + min(self.ask["retry_ms"], limits["rest_ms"]))
+        if not limits["auto"]:
+            return
+        before = endpoint.limit
+        if outcome == "ok":
+            endpoint.oks += 1
+            if endpoint.oks >= before // 1000:
+                endpoint.oks, endpoint.limit = 0, calc.raised(before, limits["concurrency_max"])
+        elif outcome in ("throttled", "timeout") and record.at > endpoint.cut_at:
+            # Requests that were under way at the last cut tell nothing about the limit since.
+            endpoint.oks, endpoint.cut_at, endpoint.limit = 0, self.now, calc.lowered(before)
+        if endpoint.limit // 1000 != before // 1000:
+            self.notes.append({"e": "limit", "before": before // 1000, "after": endpoint.limit // 1000})
+
+    def _learn_latency(self, timing: Timing, record: Record) -> None:
+        said, limits = self.ask, self.limits
+        timeout = record.reply["timeout"]
+        learned = timing.count >= limits["samples"]
+        base = max(limits["floor_ms"], (3 * timing.p99 + 1) // 2)
+        if said["outcome"] == "timeout":
+            # Dropped, it would leave only the fast ones in the statistics.
+            timing.note(calc.bucket_of(timeout), self.now)
+            if learned and timeout >= base * timing.boost:
+                timing.boost = min(timing.boost * 2, calc.MOST_BOOST)
+        elif said["outcome"] == "ok" or said["lost"]:
+            timing.note(calc.bucket_of(said["latency"]), self.now)
+            if learned and said["outcome"] == "ok" and said["latency"] <= base:
+                timing.boost = max(1, timing.boost // 2)
+        else:
+            return
+        if self.now - timing.computed_at >= calc.PERCENTILES_EVERY_MS:
+            counts = calc.merged(timing.lately(self.now))
+            raised = base * timing.boost
+            timing.computed_at, timing.count = self.now, sum(counts.values())
+            timing.p99, timing.p95 = calc.percentile(counts, 99), calc.percentile(counts, 95)
+            if (3 * timing.p99 + 1) // 2 >= raised:
+                timing.boost = 1
+
+
+def settle(shared: Shared, now: int, said: dict[str, Any]) -> Answer:
+    """Settle an admission; a second time does nothing."""
+    return Settling(shared, now, said).run()

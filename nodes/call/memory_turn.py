@@ -1,0 +1,66 @@
+"""The rules of the guard on the memory of one process: the twin of `lua/*.lua`.
+
+Both take the same requests and settlements and give the same answers, and are tested side by side. All times are whole
+milliseconds, all money whole micro-dollars. Nothing here waits, sends or locks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nodes.call.memory_state import WAITER_MS, WOKEN_AT_ONCE, EndpointState, Record, Shared
+
+Answer = dict[str, Any]
+
+
+class Turn:
+    """One request or settlement: what it finds, whom it wakes, what it has to tell."""
+
+    def __init__(self, shared: Shared, now: int, ask: dict[str, Any]) -> None:
+        self.shared, self.now, self.ask = shared, now, ask
+        self.limits: dict[str, Any] = ask["limits"]
+        self.wake: list[str] = []
+        self.notes: list[dict[str, Any]] = []
+        for record in shared.overdue(now):
+            self._expire(record)
+
+    def answer(self, r: str, **more: Any) -> Answer:
+        """Return the answer of this turn."""
+        told: Answer = {"r": r, **more}
+        if self.wake:
+            told["wake"] = self.wake
+        if self.notes:
+            told["notes"] = self.notes
+        return told
+
+    def _expire(self, record: Record) -> None:
+        """Free the place of a dead process; what it had reserved counts as spent, for it may have been billed."""
+        record.expired = True
+        for cap in record.caps:
+            self.shared.caps[cap].held -= record.ask["worst"]
+            self.shared.caps[cap].spent += record.ask["worst"]
+        self.free(record)
+
+    def free(self, record: Record) -> None:
+        """Give a place back and wake those whose turn it is."""
+        endpoint = self.shared.endpoint(record.ask["ep"], self.limits)
+        endpoint.slots.pop(record.ask["id"], None)
+        self.wake_line(endpoint)
+        if record.caps:
+            for waiter in [w for w, at in self.shared.short.items() if at < self.now - WAITER_MS]:
+                del self.shared.short[waiter]
+            self.wake += sorted(self.shared.short, key=lambda w: (self.shared.short[w], w))[:WOKEN_AT_ONCE]
+
+    def wake_line(self, endpoint: EndpointState) -> None:
+        """Wake those in line for whom there is a place."""
+        if endpoint.queue:
+            self.wake += endpoint.first_in_line(self.places(endpoint) - len(endpoint.slots))
+
+    def places(self, endpoint: EndpointState) -> int:
+        """Return the concurrency limit; 0 for none."""
+        return endpoint.limit // 1000 if self.limits["auto"] else int(self.limits["concurrency"])
+
+
+def halt_names(ask: dict[str, Any]) -> tuple[str, str]:
+    """Return the names under which a refused key and a refused model are kept."""
+    return f"{ask['key']}:", f"{ask['key']}:{ask['model']}"

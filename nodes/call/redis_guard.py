@@ -1,0 +1,285 @@
+"""The guard that all processes share through Redis or Valkey: one round trip to admit, one to settle.
+
+All keys of a guard carry one hash tag (`surefoot:guard:{g}:...`), so that one script sees endpoint and budgets at once,
+on a cluster too. Two scripts, one for the endpoint's slot and one for the budget's, would need a way back when the
+second refuses, and between the two a cap could look full that is not. The price is that one node of a cluster carries
+all admissions; it does thousands of them a second, far above the rate of model calls.
+
+Times are the server's, so clocks of hosts may differ. Every script may run twice without harm: a client that lost the
+answer on the way sends it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final
+
+from nodes.call.front import GuardFront
+from nodes.call.guard import Request
+from nodes.call.limits import Limits
+from nodes.call.loops import PerLoop
+from nodes.errors import ConfigurationError, GuardUnavailable
+
+if TYPE_CHECKING:
+    import redis.asyncio as aredis
+
+_log = logging.getLogger("surefoot.guard")
+
+BASE: Final = "surefoot:guard:{g}"
+"""The name that all keys begin with."""
+
+ANSWER_S: Final = 10.0
+"""Longest wait for the server, in seconds: an embedded one that was killed is started again within that."""
+
+SETTLE_RETRIES: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Pauses in seconds before a settlement that could not be delivered is sent again. After the last one the admission is
+left to its lease: what it reserved counts as spent."""
+
+LINGER_S: Final = 2.0
+"""Seconds that a subscription stays when nobody waits any more."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script's text with the shared prelude, and the digest that EVALSHA knows it by."""
+
+    text: str
+    sha: str
+
+
+@cache
+def script(name: str) -> Script:
+    """Return one of the scripts in `lua/`."""
+    folder = files("nodes.call").joinpath("lua")
+    text = "".join(folder.joinpath(part + ".lua").read_text(encoding="utf-8") for part in ("prelude", name))
+    # The protocol names scripts by SHA-1; nothing depends on its strength.
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+@dataclass
+class _Line:
+    """The client of one event loop, and what runs on it."""
+
+    client: aredis.Redis
+    owned: bool
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    subscription: asyncio.Task[None] | None = None
+    subscribed: asyncio.Event = field(default_factory=asyncio.Event)
+    listeners: int = 0
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run something that outlives its caller; the loop itself keeps only weak references."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """End what runs, and the client if it is ours."""
+        if self.subscription is not None:
+            self.subscription.cancel()
+            await asyncio.gather(self.subscription, return_exceptions=True)
+        if self.tasks:
+            await asyncio.wait(set(self.tasks), timeout=1.0)
+        if self.owned:
+            await self.client.aclose()
+
+
+class RedisGuard(GuardFront):
+    """A guard on a client of `redis.asyncio`, or on a function that makes one for each event loop.
+
+    A given client stays the caller's and belongs to the loop that first uses it; made ones are closed with their loop.
+    `clock` tells seconds since the epoch in place of the server, for tests. When the server cannot be reached, `admit`
+    raises `GuardUnavailable`, for free calls too: nothing is sent that the others would not know of. Settlements are
+    tried again a few times; after that the lease of the admission settles it at its worst case.
+    """
+
+    def __init__(
+        self,
+        client: aredis.Redis | Callable[[], aredis.Redis],
+        limits: Limits | None = None,
+        *,
+        base: str = BASE,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        super().__init__(limits)
+        self._base, self._clock = base, clock
+        if callable(client):
+            made = client
+            self._lines: PerLoop[_Line] = PerLoop(lambda: _Line(made(), owned=True), _Line.close)
+        else:
+            given = client
+            self._lines = PerLoop(lambda: _Line(given, owned=False), _Line.close)
+        self._shared_client = not callable(client)
+
+    async def aclose(self) -> None:
+        """End what runs on the current loop, such as settlements under way."""
+        await self._lines.close_here()
+
+    async def forget(self, thread: str) -> None:
+        """Drop the answers that are kept for a thread."""
+        line = self._line()
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await line.client.delete(f"{self._base}:ledger:{thread}")
+        except _failures() as error:
+            raise self._unavailable(line.client, error) from error
+
+    async def run(self, name: str, ask: dict[str, Any]) -> dict[str, Any]:
+        """Run a script and return its answer; raises `GuardUnavailable`."""
+        line = self._line()
+        from redis.exceptions import NoScriptError
+
+        now = "" if self._clock is None else str(int(self._clock() * 1000))
+        one, body = script(name), json.dumps(ask, separators=(",", ":"))
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                try:
+                    raw = await line.client.evalsha(one.sha, 1, self._base, now, body)
+                except NoScriptError:
+                    raw = await line.client.eval(one.text, 1, self._base, now, body)
+        except _failures() as error:
+            raise self._unavailable(line.client, error) from error
+        told: dict[str, Any] = json.loads(raw)
+        return told
+
+    async def _shared_admit(self, request: Request, ask: dict[str, Any]) -> dict[str, Any]:
+        line = self._line()
+        asking = line.start(self.run("admit", dict(ask)))
+        try:
+            told = await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            line.start(self._undo(asking, ask["id"]))
+            raise
+        return self._told(request, ask, told)
+
+    async def _undo(self, asking: asyncio.Task[dict[str, Any]], name: str) -> None:
+        """Give back what was admitted to somebody who was cancelled while he asked."""
+        try:
+            told = await asking
+        except GuardUnavailable:
+            return
+        if told["r"] == "admitted":
+            said = {"id": name, "outcome": "cancelled", "cost": 0, "latency": 0, "halt": "", "error": ""}
+            await self._deliver(said | {"retry_ms": 0, "answer": "", "lost": 0, "limits": self.limits.wire})
+
+    async def _shared_settle(self, request: Request, said: dict[str, Any]) -> None:
+        # A cancelled caller must not take its settlement with it.
+        delivered = self._line().start(self._first_delivery(request, said))
+        await asyncio.shield(delivered)
+
+    async def _first_delivery(self, request: Request, said: dict[str, Any]) -> None:
+        try:
+            told = await self.run("settle", said)
+        except GuardUnavailable:
+            self._line().start(self._deliver(said))
+        else:
+            self._told(request, said, told)
+
+    async def _deliver(self, said: dict[str, Any]) -> None:
+        """Send a settlement until it arrives, a bounded number of times."""
+        for pause in (0.0, *SETTLE_RETRIES):
+            await asyncio.sleep(pause)
+            try:
+                told = await self.run("settle", said)
+            except GuardUnavailable:
+                continue
+            self._doors.ring(told.get("wake") or ())
+            return
+        _log.warning(
+            "a settlement of %d micro-dollars was not delivered: its reservation counts as spent", said["cost"]
+        )
+
+    def _shared_leave(self, ask: dict[str, Any]) -> None:
+        async def leave() -> None:
+            try:
+                told = await self.run("leave", ask)
+            except GuardUnavailable:
+                return
+            self._doors.ring(told.get("wake") or ())
+
+        self._line().start(leave())
+
+    async def _listen(self) -> bool:
+        """Subscribe to the places that other processes free; True when that took time in which one may have passed."""
+        line = self._line()
+        if line.subscription is not None and not line.subscription.done() and line.subscribed.is_set():
+            return False
+        if line.subscription is None or line.subscription.done():
+            line.subscribed.clear()
+            line.subscription = asyncio.get_running_loop().create_task(self._hear(line))
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await line.subscribed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _hear(self, line: _Line) -> None:
+        """Ring the doorbells of this process for what others publish, until nobody waits for a while."""
+        pubsub = line.client.pubsub(ignore_subscribe_messages=True)
+        try:
+            await pubsub.subscribe(f"{self._base}:bell")
+            line.subscribed.set()
+            idle = 0.0
+            while idle < LINGER_S:
+                message = await pubsub.get_message(timeout=POLL_BELL_S)
+                idle = 0.0 if self._doors.anybody else idle + POLL_BELL_S
+                if message is not None:
+                    data = message["data"]
+                    names = data.decode() if isinstance(data, bytes) else str(data)
+                    self._doors.ring(names.split())
+        except _failures() as error:
+            # Waiters ask again by themselves every second; and who asks meets the same outage and tells it.
+            _log.warning("the guard's subscription ended: %s", type(error).__name__)
+        finally:
+            line.subscribed.clear()
+            await pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
+
+    def _line(self) -> _Line:
+        if self._shared_client and self._lines.others():
+            raise GuardUnavailable(
+                "the guard's Redis client belongs to another event loop: give RedisGuard a function that makes clients"
+            )
+        return self._lines.here()
+
+    def _unavailable(self, client: aredis.Redis, error: BaseException) -> GuardUnavailable:
+        options: dict[str, Any] = getattr(client.connection_pool, "connection_kwargs", {})
+        where = options.get("directory") or options.get("path")
+        where = where or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        return GuardUnavailable(
+            f"the guard's Redis at {where} does not answer ({type(error).__name__}), so no call is sent: bring it back "
+            "and resume"
+        )
+
+
+POLL_BELL_S: Final = 0.5
+"""Seconds between two looks whether anybody still waits."""
+
+
+def make_client(url: str, connections: int, socket_s: float) -> aredis.Redis:
+    """Return a client on a blocking pool; raises `ConfigurationError` for a URL that cannot be read."""
+    import redis.asyncio as aredis
+
+    try:
+        pool = aredis.BlockingConnectionPool.from_url(
+            url, max_connections=connections, timeout=socket_s, socket_timeout=socket_s, socket_connect_timeout=socket_s
+        )
+    except ValueError:
+        raise ConfigurationError("SUREFOOT_REDIS_URL cannot be read as the URL of a Redis server") from None
+    return aredis.Redis.from_pool(pool)
+
+
+@cache
+def _failures() -> tuple[type[Exception], ...]:
+    """What sending a command can raise; the client is imported where it is used first."""
+    from redis.exceptions import RedisError
+
+    return (RedisError, OSError, TimeoutError)
