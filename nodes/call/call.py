@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypeVar, overload
 
 from langchain_core.messages import BaseMessage
@@ -34,8 +34,9 @@ from nodes.call.parsing import parse, parse_text
 from nodes.call.prices import Price, price
 from nodes.call.reply import Reply, Usage
 from nodes.call.settings import prepare_settings
+from nodes.call.shot import Failed, Shot
 from nodes.call.wish import Wish
-from nodes.errors import CallError, ConfigurationError, InvalidOutput, Permanent, Throttled, Transient
+from nodes.errors import InvalidOutput, Permanent, Throttled, Transient
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -177,7 +178,7 @@ class Call:
         abilities = _contacts.abilities(endpoint)
         for last in (*[False] * MOST_ADAPTATIONS, True):
             parameters = wish.parameters(abilities)
-            shot = _Shot(endpoint, wish.prompt(abilities), parameters, wish.max_tokens, cost, index)
+            shot = Shot(endpoint, wish.prompt(abilities), parameters, wish.max_tokens, cost, index)
             result = await self._request(shot)
             if isinstance(result, chat.Answer):
                 if result.usage and result.usage.output > wish.max_tokens:
@@ -194,20 +195,20 @@ class Call:
             abilities = fewer
         raise AssertionError("the last round returns or raises")
 
-    async def _request(self, shot: _Shot) -> chat.Answer | _Failed:
+    async def _request(self, shot: Shot) -> chat.Answer | Failed:
         """Send one request, or two when it is slow and may be hedged."""
         request = self._ask(shot)
         if not self.hedge:
             return await self._send(shot, request, None)
 
-        def send(one: Try) -> Coroutine[Any, Any, chat.Answer | _Failed]:
+        def send(one: Try) -> Coroutine[Any, Any, chat.Answer | Failed]:
             asked = replace(request, hedge=True, retry=True) if one.hedge else request
             return self._send(shot, asked, one)
 
-        race: Race[chat.Answer | _Failed] = Race(send, lambda result: isinstance(result, chat.Answer))
+        race: Race[chat.Answer | Failed] = Race(send, lambda result: isinstance(result, chat.Answer))
         return await race.run()
 
-    async def _send(self, shot: _Shot, request: Request, one: Try | None) -> chat.Answer | _Failed:
+    async def _send(self, shot: Shot, request: Request, one: Try | None) -> chat.Answer | Failed:
         """Send one request between admission and settlement."""
         guard, endpoint = get_guard(), shot.endpoint
         admission = await guard.admit(request)
@@ -234,7 +235,7 @@ class Call:
             error = classify_error(raw, host=endpoint.host, model=endpoint.model)
             error = error or Permanent(f"the client failed ({type(raw).__name__})")
             charge = Charge.of_failure(raw, error, worst)
-            return _Failed(error, raw)
+            return Failed(error, raw)
         else:
             charge = Charge.of_answer(answer, shot.cost, worst)
             keep = kept.keep(answer, charge) if request.call_id else None
@@ -244,7 +245,7 @@ class Call:
             taken, lost = time.monotonic() - began, one is not None and one.lost
             await guard.settle(admission, charge.settlement(taken, admission.timeout_s, answer=keep, lost=lost))
 
-    def _ask(self, shot: _Shot) -> Request:
+    def _ask(self, shot: Shot) -> Request:
         endpoint, caps = shot.endpoint, []
         if self.max_cost_microusd is not None:
             key = f"step:{self._account}:{self.step}"
@@ -283,31 +284,6 @@ class Call:
         parsed = parse(answer.text, schema, finish_reason=answer.finish_reason, refused=answer.refused)
         self.usage.repaired += parsed.how != "strict"
         return Reply(parsed.value, answer.text, parsed.how, answer.logprobs)
-
-
-@dataclass(frozen=True)
-class _Shot:
-    """One request, ready to be sent."""
-
-    endpoint: Endpoint
-    messages: list[BaseMessage]
-    parameters: dict[str, Any]
-    max_tokens: int
-    cost: Price
-    index: int
-    """Number of the call within its attempt."""
-
-    @property
-    def worst(self) -> int:
-        """Upper bound of its cost in micro-dollars."""
-        size = prompts.size(self.messages, self.parameters)
-        return self.cost.worst_case(size, self.max_tokens, len(self.messages))
-
-
-@dataclass(frozen=True)
-class _Failed:
-    error: CallError | ConfigurationError
-    raw: Exception
 
 
 _LIBRARIES: Final = ("genai_prices.data", "json_repair")
