@@ -22,8 +22,6 @@ from nodes.errors import (
     Throttled,
 )
 
-pytest_plugins = ["guard_tools"]
-
 
 async def once(guard: GuardFront, settlement: Settlement | None = None, **asked: Any) -> float:
     """Send one request; return the time limit that it got."""
