@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["servers", "openai_endpoint", "cli_tools"]
+pytest_plugins = ["servers", "openai_endpoint", "cli_tools", "guard_tools"]
 
 for _name in [n for n in os.environ if n.startswith(("SUREFOOT_", "OPENAI_", "LANGSMITH_", "LANGCHAIN_"))]:
     if not _name.startswith("SUREFOOT_TEST_"):
@@ -21,3 +21,14 @@ def _fresh_settings() -> None:
 
     reset_call_settings()
     settings.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_guard(request: pytest.FixtureRequest) -> None:
+    """Forget what earlier tests taught the guard of a shared server about the endpoint that all tests share."""
+    from checkpointers import connect
+
+    for name in {"shared_embedded_url", "cli_url"} & set(request.fixturenames):
+        with connect(request.getfixturevalue(name)) as client:
+            if keys := client.keys("surefoot:guard:*"):
+                client.delete(*keys)

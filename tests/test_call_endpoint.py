@@ -85,7 +85,7 @@ async def test_a_missing_model_leaves_the_others_alone(
 async def test_an_endpoint_without_json_schema_just_works(openai_endpoint: OpenAIEndpoint) -> None:
     openai_endpoint.json_schema = False
     openai_endpoint.latency_s = 0.01
-    calls = [call() for _ in range(20)]
+    calls = [call(thread=f"t{n}") for n in range(20)]
     done = await asyncio.gather(*(one.model("What is it?", Category) for one in calls))
     assert {one.value.category for one in done} == {"billing"}
     assert Counter(r.schema_kind for r in openai_endpoint.requests) == {"json_schema": 1, "json_object": 20}

@@ -270,7 +270,8 @@ async def test_parallel_calls_never_exceed_the_cap(openai_endpoint: OpenAIEndpoi
     openai_endpoint.always(Fault(usage=None))
     await call().model(PROMPT, Category)
     with spending_cap(5_000) as budget:
-        done = await asyncio.gather(*(call().model(PROMPT, Category) for _ in range(20)), return_exceptions=True)
+        calls = [call(thread=f"t{n}") for n in range(20)]
+        done = await asyncio.gather(*(one.model(PROMPT, Category) for one in calls), return_exceptions=True)
         assert 0 < budget.spent_microusd <= 5_000
     answered = sum(isinstance(one, Reply) for one in done)
     assert all(isinstance(one, Reply | BudgetSpent) for one in done)

@@ -95,7 +95,7 @@ class Twins(RuleBasedStateMachine):
             known = asdict(breaker) | {"open": int(breaker.open)}
             assert known | self.kept("breaker", name) == known
         for name, timing in self.memory.timings.items():
-            known = {k: getattr(timing, k) for k in ("p99", "p95", "count", "boost")} | {"at": timing.computed_at}
+            known = {k: getattr(timing, k) for k in ("p99", "p95", "count", "lift")} | {"at": timing.computed_at}
             assert known | self.kept("timing", name) == known
         for name, cap in self.memory.caps._items.items():
             assert asdict(cap) | self.kept("cap", name) == asdict(cap)
@@ -134,6 +134,7 @@ class Twins(RuleBasedStateMachine):
             "id": f"r{self.count:04}", "ep": ep, "model": model, "key": "k", "thread": thread, "worst": worst,
             "timeout": timeout, "ceiling": 2 * timeout, "lat": f"{model}|s|512", "call": call if thread else "",
             "prompt": prompt, "retry": retry, "hedge": hedge, "caps": caps, "ticket": 0, "waiting": 0,
+            "fresh": int(self.count % 7 == 0),
             "limits": self.limits,
         })  # fmt: skip
 

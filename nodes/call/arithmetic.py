@@ -18,8 +18,8 @@ LATENCY_WINDOW_MS: Final = 600_000
 PERCENTILES_EVERY_MS: Final = 1000
 """Percentiles are computed at most once a second for each kind of call."""
 
-MOST_BOOST: Final = 1024
-"""Most that timeouts in a row raise the next one, before the ceiling."""
+HIGHEST_LIFT_MS: Final = 3_600_000
+"""Highest that timeouts in a row raise the next one, before the ceiling."""
 
 RATE_SLICE_MS: Final = 5000
 RATE_SLICES: Final = 12
@@ -60,9 +60,14 @@ def percentile(counts: Mapping[int, int], percent: int) -> int:
     return 0
 
 
-def learned_timeout(p99: int, boost: int, floor: int, ceiling: int) -> int:
-    """Return 1.5 x p99 between floor and ceiling, raised by timeouts in a row; the ceiling is the stronger bound."""
-    return min(max(floor, (3 * p99 + 1) // 2) * boost, ceiling)
+def usual_timeout(p99: int, floor: int) -> int:
+    """Return 1.5 x p99, at least the floor, in milliseconds."""
+    return max(floor, (3 * p99 + 1) // 2)
+
+
+def learned_timeout(p99: int, lift: int, floor: int, ceiling: int) -> int:
+    """Return the usual timeout or what timeouts in a row have raised it to; the ceiling is the strongest bound."""
+    return min(max(usual_timeout(p99, floor), lift), ceiling)
 
 
 def breaker_mark(failed: bool, slow: bool) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import sys
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypeVar, overload
 
 from langchain_core.messages import BaseMessage
@@ -30,13 +28,14 @@ from nodes.call.endpoint import (
 )
 from nodes.call.guard import Cap, Request
 from nodes.call.hedge import Race, Try
-from nodes.call.parsing import parse, parse_text
+from nodes.call.libraries import load_libraries
 from nodes.call.prices import Price, price
 from nodes.call.reask import Unfit, both, wish_again, worth_asking
-from nodes.call.reply import Reply, Usage
+from nodes.call.reply import Reply, Usage, reply_of
 from nodes.call.settings import prepare_settings
+from nodes.call.shot import Failed, Shot
 from nodes.call.wish import Wish
-from nodes.errors import CallError, ConfigurationError, InvalidOutput, Permanent, Throttled, Transient
+from nodes.errors import CallError, InvalidOutput, Permanent, Throttled, Transient
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -148,7 +147,7 @@ class Call:
 
         `max_tokens` bounds the answer and with it the cost. An answer that does not fit the schema is asked for once
         more, with what was wrong. What it used is added to `usage`, also when it fails.
-        Raises a `CallError` for what a retry may judge, `ConfigurationError` and `BudgetSpent` for what stops the run.
+        Raises a `CallError` for what a retry may judge and a `StopRun` for what stops the run.
         """
         if max_tokens < 1:
             raise ValueError("max_tokens has to be at least 1")
@@ -156,7 +155,7 @@ class Call:
         warmth = min(max(0.0, temperature + self.temperature), HIGHEST_TEMPERATURE)
         wish = Wish(tuple(messages), schema, max_tokens, warmth, logprobs)
         await prepare_settings()
-        await _load_libraries()
+        await load_libraries()
         endpoint = endpoint_for(self.model_name)
         cost = price(endpoint.model)
         self.usage.model = endpoint.model
@@ -180,7 +179,7 @@ class Call:
         async with _contacts.first(endpoint, wish.features, min(CONTACT_WAIT_S, self.timeout_s / 2)):
             answer, abilities = await self._adapt(wish, endpoint, cost, index)
             try:
-                return self._read(answer, wish.schema)
+                return self._counted(reply_of(answer, wish.schema))
             except InvalidOutput as error:
                 if wish.schema is not None and abilities.schema == "json_schema" and answer.text.strip():
                     # An endpoint that enforces schemas cannot answer like this: from now on the prompt tells it, too.
@@ -189,12 +188,16 @@ class Call:
             finally:
                 _contacts.known(endpoint, wish.features)
 
+    def _counted(self, reply: Reply[Any]) -> Reply[Any]:
+        self.usage.repaired += reply.how in ("stripped", "repaired")
+        return reply
+
     async def _adapt(self, wish: Wish, endpoint: Endpoint, cost: Price, index: int) -> tuple[chat.Answer, Abilities]:
         """Send a request, with fewer parameters as long as the endpoint complains about one of them."""
         abilities = _contacts.abilities(endpoint)
         for last in (*[False] * MOST_ADAPTATIONS, True):
             parameters = wish.parameters(abilities)
-            shot = _Shot(endpoint, wish.prompt(abilities), parameters, wish.max_tokens, cost, index, wish.again)
+            shot = Shot(endpoint, wish.prompt(abilities), parameters, wish.max_tokens, cost, index, wish.again)
             result = await self._request(shot)
             if isinstance(result, chat.Answer):
                 if result.usage and result.usage.output > wish.max_tokens:
@@ -211,20 +214,20 @@ class Call:
             abilities = fewer
         raise AssertionError("the last round returns or raises")
 
-    async def _request(self, shot: _Shot) -> chat.Answer | _Failed:
+    async def _request(self, shot: Shot) -> chat.Answer | Failed:
         """Send one request, or two when it is slow and may be hedged."""
         request = self._ask(shot)
         if not self.hedge:
             return await self._send(shot, request, None)
 
-        def send(one: Try) -> Coroutine[Any, Any, chat.Answer | _Failed]:
+        def send(one: Try) -> Coroutine[Any, Any, chat.Answer | Failed]:
             asked = replace(request, hedge=True, retry=True) if one.hedge else request
             return self._send(shot, asked, one)
 
-        race: Race[chat.Answer | _Failed] = Race(send, lambda result: isinstance(result, chat.Answer))
+        race: Race[chat.Answer | Failed] = Race(send, lambda result: isinstance(result, chat.Answer))
         return await race.run()
 
-    async def _send(self, shot: _Shot, request: Request, one: Try | None) -> chat.Answer | _Failed:
+    async def _send(self, shot: Shot, request: Request, one: Try | None) -> chat.Answer | Failed:
         """Send one request between admission and settlement."""
         guard, endpoint = get_guard(), shot.endpoint
         admission = await guard.admit(request)
@@ -251,7 +254,7 @@ class Call:
             error = classify_error(raw, host=endpoint.host, model=endpoint.model)
             error = error or Permanent(f"the client failed ({type(raw).__name__})")
             charge = Charge.of_failure(raw, error, worst)
-            return _Failed(error, raw)
+            return Failed(error, raw)
         else:
             charge = Charge.of_answer(answer, shot.cost, worst)
             keep = kept.keep(answer, charge) if request.call_id else None
@@ -261,7 +264,7 @@ class Call:
             taken, lost = time.monotonic() - began, one is not None and one.lost
             await guard.settle(admission, charge.settlement(taken, admission.timeout_s, answer=keep, lost=lost))
 
-    def _ask(self, shot: _Shot) -> Request:
+    def _ask(self, shot: Shot) -> Request:
         endpoint, caps = shot.endpoint, []
         if self.max_cost_microusd is not None:
             key = f"step:{self._account}:{self.step}"
@@ -292,51 +295,6 @@ class Call:
         self.usage.tokens_out += charge.tokens_out
         self.usage.cost_microusd += charge.cost
         self.usage.unmetered |= charge.unmetered
-
-    def _read(self, answer: chat.Answer, schema: type[M] | None) -> Reply[M] | Reply[str]:
-        if schema is None:
-            said = parse_text(answer.text, finish_reason=answer.finish_reason, refused=answer.refused)
-            return Reply(said.value, answer.text, said.how, answer.logprobs)
-        parsed = parse(answer.text, schema, finish_reason=answer.finish_reason, refused=answer.refused)
-        self.usage.repaired += parsed.how != "strict"
-        return Reply(parsed.value, answer.text, parsed.how, answer.logprobs)
-
-
-@dataclass(frozen=True)
-class _Shot:
-    """One request, ready to be sent."""
-
-    endpoint: Endpoint
-    messages: list[BaseMessage]
-    parameters: dict[str, Any]
-    max_tokens: int
-    cost: Price
-    index: int
-    """Number of the call within its attempt."""
-    again: bool = False
-    """Whether it asks a second time for an answer that did not fit."""
-
-    @property
-    def worst(self) -> int:
-        """Upper bound of its cost in micro-dollars."""
-        size = prompts.size(self.messages, self.parameters)
-        return self.cost.worst_case(size, self.max_tokens, len(self.messages))
-
-
-@dataclass(frozen=True)
-class _Failed:
-    error: CallError | ConfigurationError
-    raw: Exception
-
-
-_LIBRARIES: Final = ("genai_prices.data", "json_repair")
-
-
-async def _load_libraries() -> None:
-    """Import in a thread what reads many files when it is imported: that would block the event loop."""
-    for name in _LIBRARIES:
-        if name not in sys.modules:
-            await asyncio.to_thread(importlib.import_module, name)
 
 
 def reset_contacts() -> None:

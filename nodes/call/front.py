@@ -39,6 +39,8 @@ class GuardFront(ABC):
         self._open: dict[str, Hold] = {}
         self._unbudgeted = Bell()
         self._doors = Doorbells()
+        self._tried: set[str] = set()
+        """Keys that this guard has asked with before: a halt that others met is tried once."""
 
     @property
     def limits(self) -> Limits:
@@ -159,6 +161,12 @@ class GuardFront(ABC):
         elif not await self._listen():
             await for_place.heard(min(POLL_S, left))
 
+    def _is_new(self, request: Request) -> bool:
+        with self._lock:
+            new = request.key_id not in self._tried
+            self._tried.add(request.key_id)
+        return new
+
     def _question(self, request: Request) -> dict[str, Any]:
         limits = self._limits
         ceiling = limits.ceiling_of(request.timeout_s) if request.ceiling_s is None else request.ceiling_s
@@ -181,6 +189,7 @@ class GuardFront(ABC):
             "prompt": request.prompt_hash,
             "retry": int(request.retry),
             "hedge": int(request.hedge),
+            "fresh": int(self._is_new(request)),
             "caps": caps,
             "ticket": 0,
             "waiting": 0,

@@ -47,7 +47,8 @@ class Admitting(Turn):
 
     def _halted(self) -> Answer | None:
         for halt in self.halts:
-            if self.now < halt.until:
+            # Somebody who has just come tries once: perhaps he has mended it.
+            if self.now < halt.until and not self.ask["fresh"]:
                 return {"r": "halted", "error": halt.error}
         return None
 
@@ -125,7 +126,7 @@ class Admitting(Turn):
         ask, timing = self.ask, self.timing
         if timing.count < self.limits["samples"]:
             return min(int(ask["timeout"]), int(ask["ceiling"]))
-        return calc.learned_timeout(timing.p99, timing.boost, self.limits["floor_ms"], ask["ceiling"])
+        return calc.learned_timeout(timing.p99, timing.lift, self.limits["floor_ms"], ask["ceiling"])
 
     def _admit(self) -> Answer:
         ask, limits, endpoint, now = self.ask, self.limits, self.endpoint, self.now

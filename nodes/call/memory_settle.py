@@ -124,25 +124,24 @@ class Settling(Turn):
         said, limits = self.ask, self.limits
         timeout = record.reply["timeout"]
         learned = timing.count >= limits["samples"]
-        base = max(limits["floor_ms"], (3 * timing.p99 + 1) // 2)
+        usual = calc.usual_timeout(timing.p99, limits["floor_ms"])
         if said["outcome"] == "timeout":
             # Dropped, it would leave only the fast ones in the statistics.
             timing.note(calc.bucket_of(timeout), self.now)
-            if learned and timeout >= base * timing.boost:
-                timing.boost = min(timing.boost * 2, calc.MOST_BOOST)
+            if learned and timeout >= max(usual, timing.lift):
+                timing.lift = min(timeout * 2, calc.HIGHEST_LIFT_MS)
         elif said["outcome"] == "ok" or said["lost"]:
             timing.note(calc.bucket_of(said["latency"]), self.now)
-            if learned and said["outcome"] == "ok" and said["latency"] <= base:
-                timing.boost = max(1, timing.boost // 2)
+            if learned and said["outcome"] == "ok" and said["latency"] <= usual:
+                timing.lift = timing.lift // 2
         else:
             return
         if self.now - timing.computed_at >= calc.PERCENTILES_EVERY_MS:
             counts = calc.merged(timing.lately(self.now))
-            raised = base * timing.boost
             timing.computed_at, timing.count = self.now, sum(counts.values())
             timing.p99, timing.p95 = calc.percentile(counts, 99), calc.percentile(counts, 95)
-            if (3 * timing.p99 + 1) // 2 >= raised:
-                timing.boost = 1
+        if timing.lift <= calc.usual_timeout(timing.p99, limits["floor_ms"]):
+            timing.lift = 0
 
 
 def settle(shared: Shared, now: int, said: dict[str, Any]) -> Answer:

@@ -102,7 +102,8 @@ class Timing:
     p95: int = 0
     count: int = 0
     computed_at: int = -1_000_000
-    boost: int = 1
+    lift: int = 0
+    """What timeouts in a row have raised the next one to, until the percentile has come up; 0 for nothing."""
 
     def note(self, bucket: int, now: int) -> None:
         """Count a latency in the current window; windows before the last one are dropped."""

@@ -156,19 +156,22 @@ class RedisGuard(GuardFront):
         try:
             told = await asyncio.shield(asking)
         except asyncio.CancelledError:
-            line.start(self._undo(asking, ask["id"]))
+            line.start(self._undo(asking, dict(ask)))
             raise
         return self._told(request, ask, told)
 
-    async def _undo(self, asking: asyncio.Task[dict[str, Any]], name: str) -> None:
-        """Give back what was admitted to somebody who was cancelled while he asked."""
+    async def _undo(self, asking: asyncio.Task[dict[str, Any]], ask: dict[str, Any]) -> None:
+        """Give back what was admitted to somebody who was cancelled while he asked, or his place in line."""
         try:
             told = await asking
         except GuardUnavailable:
             return
         if told["r"] == "admitted":
-            said = {"id": name, "outcome": "cancelled", "cost": 0, "latency": 0, "halt": "", "error": ""}
+            said = {"id": ask["id"], "outcome": "cancelled", "cost": 0, "latency": 0, "halt": "", "error": ""}
             await self._deliver(said | {"retry_ms": 0, "answer": "", "lost": 0, "limits": self.limits.wire})
+        elif told["r"] == "wait":
+            # Leaving before the answer has come could be overtaken by the question.
+            self._shared_leave(ask)
 
     async def _shared_settle(self, request: Request, said: dict[str, Any]) -> None:
         # A cancelled caller must not take its settlement with it.

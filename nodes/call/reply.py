@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from nodes.call.chat import TokenLogprob
-from nodes.call.parsing import How
+from pydantic import BaseModel
+
+from nodes.call.chat import Answer, TokenLogprob
+from nodes.call.parsing import How, parse, parse_text
 
 T = TypeVar("T")
 
@@ -67,6 +69,16 @@ class Reply(Generic[T]):
                 total += item.logprob
             position += len(item.token)
         return min(1.0, math.exp(total)) if math.isfinite(total) else 0.0
+
+
+def reply_of(answer: Answer, schema: type[BaseModel] | None) -> Reply[Any]:
+    """Read an answer; raises the errors of `parse` and `parse_text`."""
+    read: Any
+    if schema is None:
+        read = parse_text(answer.text, finish_reason=answer.finish_reason, refused=answer.refused)
+    else:
+        read = parse(answer.text, schema, finish_reason=answer.finish_reason, refused=answer.refused)
+    return Reply(read.value, answer.text, read.how, answer.logprobs)
 
 
 def _place_of(value: str, spelled: str) -> tuple[int, int] | None:

@@ -150,15 +150,20 @@ def _is_known(token: str, known: set[str]) -> bool:
     return True
 
 
+def _namings(text: str, lang: str | None) -> list[Naming]:
+    return [*_signalled(text, lang), *(() if lang == "de" else _runs(text))]
+
+
 def unknown_names(text: str, source: str) -> list[str]:
     """Return the places where a text names somebody or something that its source does not mention."""
     text = plain(text)
     lang = language(text)
     known = _known_words(source)
-    namings = [*_signalled(text, lang), *(() if lang == "de" else _runs(text))]
+    # Cut the source as the text is cut: a name may end where a word of the source goes on in another script.
+    cut = {token for naming in _namings(plain(source), lang) for token in naming.tokens}
     found = []
-    for naming in namings:
-        unknown = [token for token in naming.tokens if not _is_known(token, known)]
+    for naming in _namings(text, lang):
+        unknown = [token for token in naming.tokens if token not in cut and not _is_known(token, known)]
         if len(unknown) >= naming.least:
             found.append(naming.place)
     return list(dict.fromkeys(found))

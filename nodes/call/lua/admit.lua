@@ -21,13 +21,13 @@ local function refuse(r, more)
   return answer(r, more)
 end
 
--- An endpoint that refused the key or the model.
+-- An endpoint that refused the key or the model. Somebody who has just come tries once: perhaps he has mended it.
 local halts = {key('halt', ask.key, ''), key('halt', ask.key, ask.model)}
 local halted = {}
 for _, halt in ipairs(halts) do
   local found = call('HMGET', halt, 'error', 'until')
   if found[2] then
-    if now < tonumber(found[2]) then return refuse('halted', {error = found[1]}) end
+    if now < tonumber(found[2]) and ask.fresh ~= 1 then return refuse('halted', {error = found[1]}) end
     halted[#halted + 1] = halt
   end
 end
@@ -126,11 +126,11 @@ if ask.worst > 0 and #ask.caps > 0 then
 end
 
 -- Timeout.
-local t = call('HMGET', key('timing', ask.lat), 'p99', 'p95', 'count', 'boost')
+local t = call('HMGET', key('timing', ask.lat), 'p99', 'p95', 'count', 'lift')
 local learned = num(t[3], 0) >= limits.samples
 local timeout = math.min(ask.timeout, ask.ceiling)
 if learned then
-  local wanted = math.max(limits.floor_ms, math.floor((3 * num(t[1], 0) + 1) / 2)) * num(t[4], 1)
+  local wanted = math.max(limits.floor_ms, math.floor((3 * num(t[1], 0) + 1) / 2), num(t[4], 0))
   timeout = math.min(wanted, ask.ceiling)
 end
 

@@ -125,19 +125,19 @@ call('PEXPIRE', ep, 30 * DAY_MS)
 local late, lost = outcome == 'timeout', ask.lost == 1
 if late or outcome == 'ok' or lost then
   local timing, epoch = key('timing', record.lat), math.floor(now / 600000)
-  local t = call('HMGET', timing, 'p99', 'count', 'boost', 'at')
-  local p99, count, boost = num(t[1], 0), num(t[2], 0), num(t[3], 1)
+  local t = call('HMGET', timing, 'p99', 'count', 'lift', 'at')
+  local p99, count, lift = num(t[1], 0), num(t[2], 0), num(t[3], 0)
   local learned = count >= limits.samples
-  local base_ms = math.max(limits.floor_ms, math.floor((3 * p99 + 1) / 2))
+  local function usual() return math.max(limits.floor_ms, math.floor((3 * p99 + 1) / 2)) end
   local latency = late and record.timeout or ask.latency
   local bucket = math.max(0, math.ceil(math.log(math.max(1, latency)) / math.log(1.04)))
   local current = key('latency', record.lat, int(epoch))
   call('HINCRBY', current, int(bucket), 1)
   call('PEXPIRE', current, 1300000)
   if learned and late then
-    if record.timeout >= base_ms * boost then boost = math.min(boost * 2, 1024) end
-  elseif learned and outcome == 'ok' and latency <= base_ms then
-    boost = math.max(1, math.floor(boost / 2))
+    if record.timeout >= math.max(usual(), lift) then lift = math.min(record.timeout * 2, 3600000) end
+  elseif learned and outcome == 'ok' and latency <= usual() then
+    lift = math.floor(lift / 2)
   end
   if now - num(t[4], -1000000) >= 1000 then
     local counts, total = {}, 0
@@ -160,12 +160,11 @@ if late or outcome == 'ok' or lost then
       end
       return 0
     end
-    local raised = base_ms * boost
     p99 = percentile(99)
-    if math.floor((3 * p99 + 1) / 2) >= raised then boost = 1 end
     call('HSET', timing, 'p99', int(p99), 'p95', int(percentile(95)), 'count', int(total), 'at', int(now))
   end
-  call('HSET', timing, 'boost', int(boost))
+  if lift <= usual() then lift = 0 end
+  call('HSET', timing, 'lift', int(lift))
   call('PEXPIRE', timing, DAY_MS)
 end
 
