@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import math
 import multiprocessing
 import random
@@ -340,7 +339,8 @@ def main() -> None:
     }
     for name in options.parts or parts:
         work[name]()
-    print(f"\nreproduce: python benchmarks/guard.py {json.dumps(options.parts)[1:-1].replace(chr(34), '')}".rstrip())
+    words = [*(["--quick"] if options.quick else []), *options.parts]
+    print("\n" + " ".join(["reproduce: python benchmarks/guard.py", *words]))
 
 
 if __name__ == "__main__":
