@@ -64,8 +64,7 @@ class Trial:
         self.late = left <= 0
         self.timeout = max(min(self.policy.timeout, left), 0.001)
         # The guard may give a request more time than the policy, once it knows how long such calls take.
-        longest = max(get_guard().limits.ceiling_of(self.policy.timeout), self.policy.timeout)
-        self.ceiling = max(min(longest, left), 0.001)
+        self.ceiling = max(min(get_guard().limits.ceiling_of(self.policy.timeout), left), 0.001)
         self.resent = any(a.calls for a in earlier)
         self.attempt = Attempt(
             step=self.task.name,
@@ -128,7 +127,7 @@ class Trial:
     def extending(self, bound: asyncio.Timeout) -> Callable[[float], None]:
         """Return what gives the attempt as much time as its request has, at most up to the ceiling."""
         loop = asyncio.get_running_loop()
-        latest = loop.time() + self.ceiling
+        latest = loop.time() + max(self.ceiling, self.timeout)
 
         def allow(seconds: float) -> None:
             until = bound.when()

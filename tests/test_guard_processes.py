@@ -24,7 +24,7 @@ from servers import free_port, tcp_server
 from checkpointers._place import binary
 from nodes.call import Limits, MemoryGuard, get_guard, set_guard, using_guard
 from nodes.call.redis_guard import RedisGuard
-from nodes.errors import BudgetSpent, GuardUnavailable, Throttled
+from nodes.errors import BudgetSpent, ConfigurationError, GuardUnavailable, Throttled
 
 TESTS = Path(__file__).parent
 
@@ -140,6 +140,13 @@ def test_the_guard_of_the_process_follows_the_settings(monkeypatch: pytest.Monke
     monkeypatch.setenv("SUREFOOT_CONCURRENCY", "auto")
     monkeypatch.setenv("SUREFOOT_MAX_COST_PER_DAY_USD", "0.5")
     assert (get_guard().limits.concurrency, get_guard().limits.max_cost_per_day_microusd) == ("auto", 500_000)
+    monkeypatch.setenv("SUREFOOT_CONCURRENCY", "7")
+    assert get_guard().limits.concurrency == 7
+    for wrong in ("0", "many"):
+        monkeypatch.setenv("SUREFOOT_CONCURRENCY", wrong)
+        with pytest.raises(ConfigurationError, match=r"^SUREFOOT_CONCURRENCY: has to be a whole number"):
+            get_guard()
+    monkeypatch.delenv("SUREFOOT_CONCURRENCY")
     monkeypatch.setenv("SUREFOOT_REDIS_URL", "embedded:")
     assert isinstance(get_guard(), MemoryGuard)
     monkeypatch.setenv("SUREFOOT_REDIS_URL", valkey_url)

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from nodes.call import Limits, arithmetic, memory_admit, memory_settle
 from nodes.call.memory_state import Shared
-from nodes.call.redis_guard import script
+from nodes.call.scripts import script
 
 START = 1_800_000_000_000
 

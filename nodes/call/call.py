@@ -174,10 +174,10 @@ class Call:
 
     async def _answer(self, wish: Wish, endpoint: Endpoint, cost: Price) -> Reply[Any]:
         """Ask once and read the answer; raises `Unfit` for one that came and did not fit."""
-        index, self._calls = self._calls, self._calls + 1
+        wish, self._calls = replace(wish, index=self._calls), self._calls + 1
         # Half of the time is left for the call itself.
         async with _contacts.first(endpoint, wish.features, min(CONTACT_WAIT_S, self.timeout_s / 2)):
-            answer, abilities = await self._adapt(wish, endpoint, cost, index)
+            answer, abilities = await self._adapt(wish, endpoint, cost)
             try:
                 return self._counted(reply_of(answer, wish.schema))
             except InvalidOutput as error:
@@ -192,12 +192,12 @@ class Call:
         self.usage.repaired += reply.how in ("stripped", "repaired")
         return reply
 
-    async def _adapt(self, wish: Wish, endpoint: Endpoint, cost: Price, index: int) -> tuple[chat.Answer, Abilities]:
+    async def _adapt(self, wish: Wish, endpoint: Endpoint, cost: Price) -> tuple[chat.Answer, Abilities]:
         """Send a request, with fewer parameters as long as the endpoint complains about one of them."""
         abilities = _contacts.abilities(endpoint)
         for last in (*[False] * MOST_ADAPTATIONS, True):
             parameters = wish.parameters(abilities)
-            shot = Shot(endpoint, wish.prompt(abilities), parameters, wish.max_tokens, cost, index, wish.again)
+            shot = Shot(endpoint, wish.prompt(abilities), parameters, cost, wish)
             result = await self._request(shot)
             if isinstance(result, chat.Answer):
                 if result.usage and result.usage.output > wish.max_tokens:
@@ -272,7 +272,7 @@ class Call:
         if self.run_cap_microusd is not None:
             caps.append(Cap("run", f"run:{self._account}", self.run_cap_microusd, self.run_spent_microusd))
         prompt = kept.prompt_hash(endpoint.model, shot.messages) if self.thread else ""
-        named = kept.call_id(self.step, self.visit, self.n, shot.index, prompt, shot.parameters, self.variant)
+        named = kept.call_id(self.step, self.visit, self.n, shot.wish.index, prompt, shot.parameters, self.variant)
         return Request(
             endpoint=endpoint.host,
             model=endpoint.model,
@@ -284,10 +284,10 @@ class Call:
             timeout_s=self.timeout_s,
             caps=tuple(caps),
             ceiling_s=self.ceiling_s,
-            max_tokens=shot.max_tokens,
+            max_tokens=shot.wish.max_tokens,
             call_id=named if self.remember else "",
             prompt_hash=prompt,
-            retry=self.resent or shot.again,
+            retry=self.resent or shot.wish.again,
         )
 
     def _charge(self, charge: Charge) -> None:

@@ -7,15 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from nodes.call.guard import Guard
 from nodes.call.limits import Limits
 from nodes.call.memory_guard import MemoryGuard
 from nodes.call.settings import CallSettings, call_settings
-
-if TYPE_CHECKING:
-    import redis.asyncio as aredis
 
 _SHARED: Final = ("redis://", "rediss://", "unix://")
 
@@ -88,12 +85,6 @@ def _make(settings: CallSettings) -> Guard:
     limits = limits_of(settings)
     if not settings.guard_url.startswith(_SHARED):
         return MemoryGuard(limits)
-    from nodes.call.redis_guard import RedisGuard
+    from nodes.call.redis_guard import RedisGuard, make_client
 
-    return RedisGuard(partial(_client, settings.guard_url), limits)
-
-
-def _client(url: str) -> aredis.Redis:
-    from nodes.call.redis_guard import make_client
-
-    return make_client(url, POOL_SIZE, SOCKET_S)
+    return RedisGuard(partial(make_client, settings.guard_url, POOL_SIZE, SOCKET_S), limits)

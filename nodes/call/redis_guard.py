@@ -12,19 +12,18 @@ answer on the way sends it again.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
 from nodes.call.front import GuardFront
 from nodes.call.guard import Request
 from nodes.call.limits import Limits
 from nodes.call.loops import PerLoop
+from nodes.call.scripts import read_all, script
 from nodes.errors import ConfigurationError, GuardUnavailable
 
 if TYPE_CHECKING:
@@ -46,21 +45,21 @@ LINGER_S: Final = 2.0
 """Seconds that a subscription stays when nobody waits any more."""
 
 
-@dataclass(frozen=True)
-class Script:
-    """A script's text with the shared prelude, and the digest that EVALSHA knows it by."""
-
-    text: str
-    sha: str
+_prepared = False
 
 
-@cache
-def script(name: str) -> Script:
-    """Return one of the scripts in `lua/`."""
-    folder = files("nodes.call").joinpath("lua")
-    text = "".join(folder.joinpath(part + ".lua").read_text(encoding="utf-8") for part in ("prelude", name))
-    # The protocol names scripts by SHA-1; nothing depends on its strength.
-    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+async def _prepare() -> None:
+    """Read scripts and client library in a thread: reading files would block the event loop."""
+    global _prepared  # noqa: PLW0603 - what is read stays read for the whole process
+    if not _prepared:
+        await asyncio.to_thread(_read)
+        _prepared = True
+
+
+def _read() -> None:
+    import redis.asyncio  # noqa: F401 - imported for its effect
+
+    read_all()
 
 
 @dataclass
@@ -125,6 +124,7 @@ class RedisGuard(GuardFront):
 
     async def forget(self, thread: str) -> None:
         """Drop the answers that are kept for a thread."""
+        await _prepare()
         line = self._line()
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -151,6 +151,7 @@ class RedisGuard(GuardFront):
         return told
 
     async def _shared_admit(self, request: Request, ask: dict[str, Any]) -> dict[str, Any]:
+        await _prepare()
         line = self._line()
         asking = line.start(self.run("admit", dict(ask)))
         try:

@@ -10,6 +10,7 @@ from langchain_core.messages import BaseMessage
 from nodes.call import prompts
 from nodes.call.endpoint import Endpoint
 from nodes.call.prices import Price
+from nodes.call.wish import Wish
 from nodes.errors import CallError, ConfigurationError
 
 
@@ -20,18 +21,14 @@ class Shot:
     endpoint: Endpoint
     messages: list[BaseMessage]
     parameters: dict[str, Any]
-    max_tokens: int
     cost: Price
-    index: int
-    """Number of the call within its attempt."""
-    again: bool = False
-    """Whether it asks a second time for an answer that did not fit."""
+    wish: Wish
 
     @property
     def worst(self) -> int:
         """Upper bound of its cost in micro-dollars."""
         size = prompts.size(self.messages, self.parameters)
-        return self.cost.worst_case(size, self.max_tokens, len(self.messages))
+        return self.cost.worst_case(size, self.wish.max_tokens, len(self.messages))
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,10 @@ class Wish:
     max_tokens: int
     temperature: float
     logprobs: bool
+    index: int = 0
+    """Number of the call within its attempt."""
     again: bool = False
-    """Whether it asks a second time for an answer that did not fit."""
+    """Whether it was asked before in this attempt: then it draws on the retry budget."""
 
     @property
     def features(self) -> tuple[str, ...]:
