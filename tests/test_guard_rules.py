@@ -9,7 +9,7 @@ import pytest
 from guard_tools import Kit, request, settled
 
 from nodes import events
-from nodes.call import Cap, Settlement, spending_cap
+from nodes.call import Cap, Limits, Settlement, spending_cap
 from nodes.call.front import GuardFront
 from nodes.errors import (
     BreakerOpen,
@@ -424,15 +424,15 @@ async def test_a_cancelled_request_leaves_nothing_admitted(kit: Kit) -> None:
 async def test_timeouts_are_learned_between_floor_and_ceiling(kit: Kit) -> None:
     guard = kit.make()
     for _ in range(50):
-        assert await once(guard, settled(latency_s=2.0), timeout_s=30) == 30
+        assert await once(guard, settled(latency_s=4.0), timeout_s=30) == 30
         kit.clock.now += 0.1
     kit.clock.now += 1
-    await once(guard, settled(latency_s=2.0), timeout_s=30)
-    assert await once(guard, timeout_s=30) == pytest.approx(3.0, rel=0.03)
+    await once(guard, settled(latency_s=4.0), timeout_s=30)
+    assert await once(guard, timeout_s=30) == pytest.approx(6.0, rel=0.03)
     assert await once(guard, timeout_s=30, max_tokens=4000) == 30, "longer answers are another kind"
     assert await once(guard, timeout_s=30, step="another") == 30
-    assert await once(guard, timeout_s=30, ceiling_s=2.5) == 2.5
-    assert (await guard.admit(request(timeout_s=30))).p95_s == pytest.approx(2.0, rel=0.03)
+    assert await once(guard, timeout_s=30, ceiling_s=5.5) == 5.5
+    assert (await guard.admit(request(timeout_s=30))).p95_s == pytest.approx(4.0, rel=0.03)
 
 
 async def test_fast_calls_get_the_floor(kit: Kit) -> None:
@@ -440,7 +440,7 @@ async def test_fast_calls_get_the_floor(kit: Kit) -> None:
     for _ in range(52):
         await once(guard, settled(latency_s=0.01))
         kit.clock.now += 0.1
-    assert await once(guard) == 1.0
+    assert await once(guard) == Limits().timeout_floor_s
 
 
 async def test_timeouts_in_a_row_raise_the_next_until_successes_bring_the_percentile_up(kit: Kit) -> None:

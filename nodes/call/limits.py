@@ -61,8 +61,8 @@ class Limits:
     usd_per_minute: float | None = 1.0
     """US dollars that one thread may spend in a minute before it counts as a runaway; None does not look at it."""
 
-    timeout_floor_s: float = 1.0
-    """Lowest timeout that is learned."""
+    timeout_floor_s: float = 3.0
+    """Lowest timeout that is learned: fifty calls side by side on a busy event loop see a second of its own making."""
     timeout_ceiling_s: float | None = None
     """Highest timeout; None is twice the request's own. A bound that does not move keeps one sick host from raising
     everybody's timeouts (Cassandra-14293)."""
