@@ -177,13 +177,13 @@ async def test_a_learned_time_limit_is_longer_than_the_policys_and_recorded(
 ) -> None:
     guard = MemoryGuard(Limits(timeout_floor_s=0.1))
     with using_guard(guard):
-        await teach(guard, openai_endpoint, 0.5)
+        await teach(guard, openai_endpoint, 1.0)
         guard._shared.timings["loopback-small|word|512"] = guard._shared.timings["loopback-small|s|512"]
-        openai_endpoint.latency_s = 0.6
-        state = await toy_graph(Policy(timeout=0.5, retries=0), word=asking()).ainvoke({"text": "x"})
+        openai_endpoint.latency_s = 1.1
+        state = await toy_graph(Policy(timeout=1.0, retries=0), word=asking()).ainvoke({"text": "x"})
     attempt = state["attempts"][0]
     assert (attempt["outcome"], attempt["calls"]) == ("ok", 1)
-    assert attempt["timeout_ms"] == pytest.approx(750, rel=0.05)
+    assert attempt["timeout_ms"] == pytest.approx(1500, rel=0.05)
 
 
 async def test_an_attempt_that_asks_no_model_keeps_the_policys_time_limit() -> None:

@@ -26,7 +26,7 @@ from surefoot.store import INDEX, open_store
 from surefoot.threads import RawThread, thread_id
 
 COUNT = 200
-WAIT_S = 4.0
+WAIT_S = 8.0
 """What the endpoint asks for in Retry-After: long enough to be killed in, far above all else that takes time."""
 SLOW = {7, 19, 42}
 """Tickets whose first classification is throttled."""
