@@ -22,7 +22,7 @@ from nodes.context import deadline_of, run_context
 from nodes.decide import Again, Escalate, Fallback, GiveUp, decide
 from nodes.errors import InputError
 from nodes.step import StepSpec
-from state import Decision, Failure, RunContext, RunState
+from state import Attempt, Decision, DecisionMade, Failure, RunContext, RunState
 
 WAIT_KIND = "surefoot.wait"
 """Marks the interrupt of a thread that waits for a time, not for a person."""
@@ -62,17 +62,18 @@ def _decide_all(
     thread: str,
 ) -> Command[str]:
     """First superstep: choose for every failure, persist the choices, go where they lead."""
-    update: dict[str, Any] = {"failures": {}, "reasons": [], "escalations": {}, "feedback": {}}
+    update: dict[str, Any] = {"failures": {}, "reasons": [], "escalations": {}, "feedback": {}, "retry_decisions": []}
     goto: dict[str, None] = {}
     for failure in failures:
         spec = specs.get(failure.step)
         if spec is None:
             raise InputError(f"failures: step {failure.step!r} is not served here; known: {', '.join(specs)}")
+        attempts, now = state.attempts_of(failure.step, failure.visit), time.time()
         choice = decide(
             spec.policy.resolve(state),
-            state.attempts_of(failure.step, failure.visit),
+            attempts,
             failure,
-            time.time(),
+            now,
             deadline=deadline_of(state, run_context()),
             jitter=random.random(),  # noqa: S311 - spreads retries over time, guards nothing
         )
@@ -83,7 +84,7 @@ def _decide_all(
                 decision = Decision(action="again", at=at, provider=provider, reason=failure.error)
                 goto[name] = None
             case Fallback(to, reason):
-                decision = Decision(action="fallback", at=time.time(), provider=to, reason=reason)
+                decision = Decision(action="fallback", at=now, provider=to, reason=reason)
                 goto[name] = None
             case Escalate(reason):
                 decision = Decision(action="escalate", reason=reason)
@@ -92,6 +93,8 @@ def _decide_all(
             case GiveUp(reason):
                 decision = Decision(action="give_up", reason=reason)
                 goto[spec.on_give_up] = None
+        after = {"escalate": escalate_to, "give_up": spec.on_give_up}.get(decision.action, decision.provider)
+        update["retry_decisions"].append(_made(failure, attempts, decision, now, after))
         update["failures"][failure.step] = _settled(failure, decision)
         if decision.action in ("escalate", "give_up"):
             update["reasons"].append(decision.reason)
@@ -99,6 +102,23 @@ def _decide_all(
             update["degraded"] = True
         events.emit(events.RetryDecided(thread, failure.step, decision))
     return Command(update=update, goto=list(goto))
+
+
+def _made(failure: Failure, attempts: Sequence[Attempt], decision: Decision, now: float, after: str) -> DecisionMade:
+    """Return the record of a decision that stays when its failure is settled."""
+    return DecisionMade(
+        step=failure.step,
+        visit=failure.visit,
+        attempt=attempts[-1].n if attempts else 0,
+        action=decision.action,
+        outcome=failure.outcome,
+        before=attempts[-1].entry if attempts else "",
+        after=after,
+        at=now,
+        until=decision.at,
+        retry_after=failure.retry_after,
+        reason=decision.reason,
+    )
 
 
 def _settled(failure: Failure, decision: Decision) -> Failure | None:

@@ -142,10 +142,19 @@ def _decided(
         "escalations": dict.fromkeys(state.escalations),
         "review": [
             DecisionRecord(
-                id=f"{now:.6f}", decision=decision, reasons=request.reasons, stale=sorted(stale), decided_at=now
+                id=f"{now:.6f}",
+                decision=decision,
+                reasons=request.reasons,
+                before={field: _brief(getattr(state, field)) for field in decision.edits},
+                stale=sorted(stale),
+                decided_at=now,
             )
         ],
     }
     if decision.by == "default":
         update |= {"degraded": True, "reasons": [f"{decision.comment}: {'; '.join(request.reasons.values())}"]}
     return update
+
+
+def _brief(value: Any) -> str | int | float | bool | None:
+    return value if value is None or isinstance(value, (str, int, float)) else str(value)

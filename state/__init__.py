@@ -4,6 +4,7 @@ from state.channels import Appended, Checked, Merged, Sticky, describe
 from state.records import (
     Attempt,
     Decision,
+    DecisionMade,
     Failure,
     Outcome,
     Provenance,
@@ -27,6 +28,7 @@ __all__ = [
     "Category",
     "Checked",
     "Decision",
+    "DecisionMade",
     "DecisionRecord",
     "Failure",
     "Merged",

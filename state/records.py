@@ -153,6 +153,33 @@ class Failure(Record):
     """True when a person has to look at it before anything else is tried."""
 
 
+class DecisionMade(Record):
+    """A decision of the retry node, kept for good: why it was made, what was tried before it and what comes after.
+
+    `Failure.decision` says what to do and goes away once the failure is settled; this stays to be explained.
+    """
+
+    step: str = ""
+    member: str = ""
+    visit: NonNegativeInt = 0
+    attempt: NonNegativeInt = 0
+    """Attempt of that visit that the decision is about."""
+    action: Literal["again", "fallback", "escalate", "give_up"] = "again"
+    outcome: Outcome = "crashed"
+    """How the attempt failed; `gate_failed` when its answer came and a gate refused it."""
+    before: Redacted = ""
+    """Entry of the ladder that was tried."""
+    after: Redacted = ""
+    """Entry that is tried next, or the node that the run goes to."""
+    at: float = 0.0
+    """Seconds since the epoch at which it was decided."""
+    until: float = 0.0
+    """Absolute time of the next attempt in seconds since the epoch; 0 where there is none."""
+    retry_after: float | None = None
+    """Seconds that the endpoint asked to wait."""
+    reason: Redacted = ""
+
+
 class Verdict(Record):
     """What a gate found about one version of an output."""
 

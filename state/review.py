@@ -104,6 +104,8 @@ class DecisionRecord(Record):
     """Time of the decision, unique in the thread."""
     decision: ReviewDecision = Field(default_factory=ReviewDecision)
     reasons: dict[str, str] = Field(default_factory=dict)
+    before: dict[str, Redacted | int | float | bool | None] = Field(default_factory=dict)
+    """What the edited fields held; texts are redacted and shortened."""
     stale: list[str] = Field(default_factory=list)
     """Fields that the edit made stale; they are computed again."""
     decided_at: float = 0.0

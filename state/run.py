@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
 from state.channels import Appended, Checked, Merged, Sticky
-from state.records import Attempt, Failure, Provenance, Redacted, Spend, Verdict
+from state.records import Attempt, DecisionMade, Failure, Provenance, Redacted, Spend, Verdict
 from state.review import DecisionRecord
 
 
@@ -28,6 +28,8 @@ class RunState(BaseModel):
     """Current visit of each step: regenerations and second turns count their attempts anew."""
     failures: Annotated[dict[str, Failure], Merged] = Field(default_factory=dict)
     """Failures that the retry node has not settled yet, by step."""
+    retry_decisions: Annotated[list[DecisionMade], Appended] = Field(default_factory=list)
+    """What the retry node decided, in order; one for each failed attempt."""
     feedback: Annotated[dict[str, Redacted], Merged] = Field(default_factory=dict)
     """What was wrong with the last output of a step; the next attempt is told."""
     spend: Annotated[dict[str, Spend], Merged] = Field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class Effort:
     retries: int
     """Attempts after the first of their step and turn."""
     calls: int
+    retry_calls: int
+    """Requests that the retries sent."""
     cost_microusd: int
     retry_microusd: int
     seconds: float
@@ -46,15 +49,48 @@ class Effort:
             key=key,
             attempts=len(attempts),
             retries=len(again),
-            calls=round(sum(number(attempt.get("calls")) for attempt in attempts)),
-            cost_microusd=_cost(attempts),
-            retry_microusd=_cost(again),
+            calls=_total(attempts, "calls"),
+            retry_calls=_total(again, "calls"),
+            cost_microusd=_total(attempts, "cost_microusd"),
+            retry_microusd=_total(again, "cost_microusd"),
             seconds=sum(number(a.get("latency_ms")) + number(a.get("wait_ms")) for a in attempts) / 1000,
         )
 
 
-def _cost(attempts: Sequence[Mapping[str, Any]]) -> int:
-    return round(sum(number(attempt.get("cost_microusd")) for attempt in attempts))
+def _total(attempts: Sequence[Mapping[str, Any]], name: str) -> int:
+    return round(sum(number(attempt.get(name)) for attempt in attempts))
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What is usual among items of one kind.
+
+    The median and not the mean, because outliers move the mean towards themselves.
+    """
+
+    cost_microusd: float
+    seconds: float
+
+    @classmethod
+    def of(cls, costs: Sequence[float], times: Sequence[float]) -> Usual | None:
+        """Return the medians; None where too few items tell, or where none of them cost anything.
+
+        Without a cost there is nobody to pay for a slow item, and the first ones always wait for models to load.
+        """
+        # Threads that were finished before times were kept say 0.
+        known = [seconds for seconds in times if seconds > 0]
+        if len(costs) < OUTLIER_ITEMS or not any(costs):
+            return None
+        return cls(statistics.median(costs), statistics.median(known) if len(known) >= OUTLIER_ITEMS else math.inf)
+
+    def why_outlier(self, cost_microusd: float, seconds: float) -> str:
+        """Say why an item is an outlier, or return an empty string."""
+        told = []
+        if cost_microusd > max(OUTLIER_TIMES * self.cost_microusd, LEAST_MICROUSD):
+            told.append(f"cost {money(cost_microusd)}, the median is {money(self.cost_microusd)}")
+        if seconds > max(OUTLIER_TIMES * self.seconds, LEAST_SECONDS):
+            told.append(f"took {duration(seconds)}, the median is {duration(self.seconds)}")
+        return "; ".join(told)
 
 
 @dataclass
@@ -84,13 +120,13 @@ class Bill:
         return self.item_microusd * self.per_day * DAYS_A_MONTH
 
     def facts(self) -> list[tuple[str, str]]:
-        """Return lines for the end of a run: none where nothing was tried twice and nothing was spent."""
+        """Return lines for the end of a run: none where nothing was spent."""
         attempts, retries, spent = self.total("attempts"), self.total("retries"), self.total("cost_microusd")
         facts = []
-        if retries:
+        if spent and retries:
             share = f"{retries:,} of {count(attempts, 'attempt')} ({retries / attempts:.0%})"
-            paid = self.total("retry_microusd")
-            facts.append(("retries", share + (f", {money(paid)} of the cost" if paid else "")))
+            calls = f"{self.total('retry_calls'):,} of {count(self.total('calls'), 'call')}"
+            facts.append(("retries", f"{share}, {calls}, {money(self.total('retry_microusd'))} of the cost"))
         if spent:
             month = f"about {money(self.month_microusd)} a month at {self.per_day:,} a day"
             facts.append(("each item", f"{money(self.item_microusd)}, {month}"))
@@ -102,6 +138,7 @@ class Bill:
             "attempts": self.total("attempts"),
             "retries": self.total("retries"),
             "calls": self.total("calls"),
+            "retry_calls": self.total("retry_calls"),
             "cost_microusd": self.total("cost_microusd"),
             "retry_microusd": self.total("retry_microusd"),
             "item_microusd": round(self.item_microusd, 1),
@@ -112,30 +149,9 @@ class Bill:
 
     def outliers(self) -> list[tuple[Effort, str]]:
         """Return the items that took far more than the others, the worst first, with the reason."""
-        found = []
-        for effort in self.efforts:
-            why = why_outlier(
-                effort.cost_microusd,
-                effort.seconds,
-                [e.cost_microusd for e in self.efforts],
-                [e.seconds for e in self.efforts],
-            )
-            if why:
-                found.append((effort, why))
+        usual = Usual.of([e.cost_microusd for e in self.efforts], [e.seconds for e in self.efforts])
+        if usual is None:
+            return []
+        judged = ((effort, usual.why_outlier(effort.cost_microusd, effort.seconds)) for effort in self.efforts)
+        found = [(effort, why) for effort, why in judged if why]
         return sorted(found, key=lambda pair: (-pair[0].cost_microusd, -pair[0].seconds))[:WORST]
-
-
-def why_outlier(cost_microusd: float, seconds: float, costs: Sequence[float], times: Sequence[float]) -> str:
-    """Say why an item is an outlier among others of its kind, or return an empty string.
-
-    The median and not the mean is compared with, because outliers move the mean towards themselves.
-    """
-    if len(costs) < OUTLIER_ITEMS:
-        return ""
-    usual_cost, usual_time = statistics.median(costs), statistics.median(times)
-    told = []
-    if cost_microusd > max(OUTLIER_TIMES * usual_cost, LEAST_MICROUSD):
-        told.append(f"cost {money(cost_microusd)}, the median is {money(usual_cost)}")
-    if seconds > max(OUTLIER_TIMES * usual_time, LEAST_SECONDS):
-        told.append(f"took {duration(seconds)}, the median is {duration(usual_time)}")
-    return "; ".join(told)

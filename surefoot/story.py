@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from surefoot.bill import Effort, why_outlier
+from surefoot.bill import Effort, Usual
 from surefoot.raw import number, plain, records, strings, text
 from surefoot.story_events import Event, events_of, who
 from surefoot.words import clock, count, due, one_line, shell
@@ -84,7 +84,7 @@ def tell(record: ThreadRecord, raw: RawThread, others: Sequence[ThreadRecord] = 
     spent = sum(int(number(part.get("cost_microusd"))) for part in parts if isinstance(part, Mapping))
     effort = Effort.of(record.key, values)
     cost = spent or record.cost_microusd
-    costs, times = [other.cost_microusd for other in others], [other.busy_s for other in others]
+    usual = Usual.of([other.cost_microusd for other in others], [other.busy_s for other in others])
     return Story(
         key=record.key,
         thread_id=record.thread_id,
@@ -100,7 +100,7 @@ def tell(record: ThreadRecord, raw: RawThread, others: Sequence[ThreadRecord] = 
         retries=effort.retries,
         cost_microusd=cost,
         retry_microusd=effort.retry_microusd,
-        outlier=why_outlier(cost, effort.seconds, costs, times),
+        outlier=usual.why_outlier(cost, effort.seconds) if usual is not None else "",
         started_at=started,
         seconds=max(0.0, record.updated_at - started) if started else 0.0,
         route=_route(events),
@@ -159,12 +159,13 @@ def _origin(source: Mapping[str, Any]) -> str:
 def _problems(raw: RawThread, values: Mapping[str, Any]) -> list[str]:
     """Name what the state should hold and does not, or holds in a form that cannot be read."""
     problems = [] if isinstance(raw.values, Mapping) else ["the state is no set of fields"]
-    forms = {"attempts": list, "verdicts": list, "review": list, "reasons": list, "failures": Mapping, "spend": Mapping,
-             "provenance": Mapping, "escalations": Mapping, "degraded": bool}  # fmt: skip
+    forms = {"attempts": list, "verdicts": list, "review": list, "reasons": list, "retry_decisions": list,
+             "failures": Mapping, "spend": Mapping, "provenance": Mapping, "escalations": Mapping,
+             "degraded": bool}  # fmt: skip
     for field, form in forms.items():
         if field in values and not isinstance(values[field], form):
             problems.append(f"field {field!r} is of a wrong type ({type(values[field]).__name__})")
-    for field in ("attempts", "verdicts", "review"):
+    for field in ("attempts", "verdicts", "review", "retry_decisions"):
         value = values.get(field)
         lost = len(value) - len(records(values, field)) if isinstance(value, list) else 0
         if lost:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
@@ -12,6 +13,10 @@ from surefoot.words import clock, due, duration, label, money, one_line
 
 if TYPE_CHECKING:
     from surefoot.threads import RawThread, ThreadRecord
+
+
+REFUSALS: Final = ("breaker_open", "over_budget")
+"""Outcomes of attempts whose request was never sent, because the guard refused it."""
 
 
 class Event(BaseModel):
@@ -32,7 +37,14 @@ class Event(BaseModel):
 def events_of(record: ThreadRecord, raw: RawThread, values: Mapping[str, Any]) -> list[Event]:
     """Return everything that happened to a thread, in time order."""
     attempts = sorted(records(values, "attempts"), key=lambda attempt: number(attempt.get("started_at")))
-    told = [*_attempts(attempts, values), *_gates(values), *_reviews(values), *_questions(raw), *_ends(record, raw)]
+    told = [
+        *_attempts(attempts, values),
+        *_decisions(values),
+        *_gates(values),
+        *_reviews(values),
+        *_questions(raw),
+        *_ends(record, raw),
+    ]
     return sorted(told, key=lambda event: event.at if event.at is not None else float("inf"))
 
 
@@ -43,11 +55,12 @@ def who(source: Mapping[str, Any]) -> str:
 
 
 def _attempts(attempts: list[dict[str, Any]], values: Mapping[str, Any]) -> list[Event]:
-    """Tell each attempt, and after each failed one what the retry node made of it."""
+    """Tell each attempt, and what the retry node made of a failed one where no record of it was kept."""
     events = []
+    recorded = {(*_turn(made), number(made.get("attempt"))) for made in records(values, "retry_decisions")}
     for position, attempt in enumerate(attempts):
         events.append(_attempt(attempt))
-        if text(attempt.get("outcome")) in ("", "ok"):
+        if text(attempt.get("outcome")) in ("", "ok") or (*_turn(attempt), number(attempt.get("n"), 1)) in recorded:
             continue
         later = next((a for a in attempts[position + 1 :] if _turn(a) == _turn(attempt)), None)
         decided = _decision(attempt, later, values)
@@ -64,7 +77,9 @@ def _attempt(attempt: dict[str, Any]) -> Event:
     outcome = text(attempt.get("outcome")) or "ok"
     step = text(attempt.get("step")) or "?"
     visit, member = int(number(attempt.get("visit"))), text(attempt.get("member"))
-    title = f"attempt {int(number(attempt.get('n'), 1))} with {who(attempt)}: {outcome.replace('_', ' ')}"
+    refused = outcome in REFUSALS and not number(attempt.get("calls"))
+    ended = f"not sent, {label(outcome)}" if refused else label(outcome)
+    title = f"attempt {int(number(attempt.get('n'), 1))} with {who(attempt)}: {ended}"
     title = f"version {visit + 1}, {title}" if visit else title
     facts = [duration(number(attempt.get("latency_ms")) / 1000)]
     if limit := number(attempt.get("timeout_ms")):
@@ -90,8 +105,40 @@ def _attempt(attempt: dict[str, Any]) -> Event:
     )
 
 
+def _decisions(values: Mapping[str, Any]) -> list[Event]:
+    """Tell each decision of the retry node from its record: its cause, what was before it and what came after."""
+    failures = values.get("failures")
+    events = []
+    for made in records(values, "retry_decisions"):
+        step, at, until = text(made.get("step")), number(made.get("at")), number(made.get("until"))
+        action, before, after = (text(made.get(name)) for name in ("action", "before", "after"))
+        pending = failures.get(step) if isinstance(failures, Mapping) else None
+        waits = isinstance(pending, Mapping) and number(pending.get("visit")) == number(made.get("visit"))
+        if action == "again":
+            when = f"at {clock(until)} ({due(until)})" if waits and due(until).startswith("in ") else ""
+            title = f"tries again with {after} {when}" if when else f"tries again after {duration(until - at)}"
+        else:
+            title = {
+                "fallback": f"falls back from {before or 'the first choice'} to {after}",
+                "escalate": "asks a person",
+                "give_up": "gives up this step and goes on without it",
+            }.get(action, "has decided")
+        cause = f"because {step or 'the step'}, attempt {int(number(made.get('attempt')))}"
+        cause += f" with {before}" if before else ""
+        details = [f"{cause}, ended with {label(text(made.get('outcome')) or 'a failure')}"]
+        if (asked := number(made.get("retry_after"))) > 0:
+            details.append(f"the endpoint asked to wait {duration(asked)}")
+        if action != "again" and (reason := text(made.get("reason"))):
+            details.append(reason)
+        if action in ("escalate", "give_up") and after:
+            details.append(f"goes to {after}")
+        events.append(Event(at=at or None, kind="decision", step="retry", title=title, details=details,
+                            data=plain(made)))  # fmt: skip
+    return events
+
+
 def _decision(attempt: dict[str, Any], later: dict[str, Any] | None, values: Mapping[str, Any]) -> Event | None:
-    """Say what the retry node decided about a failed attempt.
+    """Say what the retry node decided about a failed attempt of a thread that keeps no records of decisions.
 
     What it decided earlier is told by the attempt that followed; what it decided last stands in `failures` while it
     is pending, in `escalations` and `review` when a person was asked, and in `reasons` when it gave up.
@@ -128,16 +175,20 @@ def _pending(failure: Mapping[str, Any]) -> str:
 
 def _gates(values: Mapping[str, Any]) -> list[Event]:
     """Tell each judgement of a gate: its checks on one version of an output."""
-    groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, float, float], list[dict[str, Any]]] = {}
     for verdict in records(values, "verdicts"):
-        groups.setdefault((text(verdict.get("gate")), number(verdict.get("visit"))), []).append(verdict)
+        key = text(verdict.get("gate")), number(verdict.get("visit")), number(verdict.get("attempt"))
+        groups.setdefault(key, []).append(verdict)
+    versions = Counter((gate, visit) for gate, visit, _ in groups)
     events = []
-    for (gate, visit), verdicts in groups.items():
+    for (gate, visit, attempt), verdicts in groups.items():
         failed = [verdict for verdict in verdicts if verdict.get("passed") is not True]
         names = ", ".join(text(verdict.get("check")) for verdict in verdicts)
-        title = f"version {int(visit) + 1} passes: {names}" if not failed else f"version {int(visit) + 1} is refused"
+        # A fallback makes another version in the same visit.
+        version = f"version {int(visit) + 1}" + (f" of attempt {int(attempt)}" if versions[gate, visit] > 1 else "")
+        title = f"{version} passes: {names}" if not failed else f"{version} is refused"
         if failed and all(verdict.get("action") == "record" for verdict in failed):
-            title = f"version {int(visit) + 1} passes with a remark"
+            title = f"{version} passes with a remark"
         details = [
             f"{text(v.get('check'))}: {text(v.get('detail'))} (asks to {label(text(v.get('action')))})" for v in failed
         ]
@@ -160,7 +211,13 @@ def _reviews(values: Mapping[str, Any]) -> list[Event]:
         kind = text(decision.get("type"))
         verb = {"accept": "accepts", "edit": "edits", "response": "answers", "reject": "rejects"}.get(kind, "decides")
         if isinstance(args, Mapping):
-            verb += " " + ", ".join(f"{one_line(field)} = {one_line(value, 60)}" for field, value in args.items())
+            before = record.get("before")
+            before = before if isinstance(before, Mapping) else {}
+            verb += " " + ", ".join(
+                f"{one_line(field)} = {one_line(value, 60)}"
+                + (f" (was {one_line(before[field], 60)})" if before.get(field) is not None else "")
+                for field, value in args.items()
+            )
         elif args:
             verb += f": {one_line(args, 200)}"
         details = [f"was asked because {why}" for why in _whys(record.get("reasons"))]

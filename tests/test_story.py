@@ -92,6 +92,73 @@ def test_what_the_retry_node_decided_last_is_found(extra: dict[str, Any], senten
     assert any(event.kind == "decision" and sentence in event.title for event in story.events)
 
 
+def made(action: str, n: int = 1, **more: Any) -> dict[str, Any]:
+    return {"step": "draft", "visit": 0, "attempt": n, "action": action, "outcome": "throttled", "before": "openai",
+            "after": "openai", "at": NOW - 40, "until": 0.0, "reason": "429", **more}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("decision", "title", "details"),
+    [
+        (made("again", until=NOW - 33, retry_after=7.0), "tries again after 7 s",
+         ["because draft, attempt 1 with openai, ended with throttled", "the endpoint asked to wait 7 s"]),
+        (made("fallback", after="embedded", reason="draft failed (throttled)"), "falls back from openai to embedded",
+         ["because draft, attempt 1 with openai, ended with throttled", "draft failed (throttled)"]),
+        (made("escalate", after="human_review"), "asks a person",
+         ["because draft, attempt 1 with openai, ended with throttled", "429", "goes to human_review"]),
+        (made("give_up", after="done"), "gives up this step and goes on without it",
+         ["because draft, attempt 1 with openai, ended with throttled", "429", "goes to done"]),
+    ],
+)  # fmt: skip
+def test_a_decision_is_told_with_cause_before_and_after(
+    decision: dict[str, Any], title: str, details: list[str]
+) -> None:
+    # The reasons would make the same decision be guessed: what was recorded is told once.
+    values = {"attempts": [attempt("draft", 1, "throttled")], "retry_decisions": [decision],
+              "reasons": ["draft failed (throttled)"]}  # fmt: skip
+    story = tell(record(status="stalled"), RawThread(values=values, checkpoints=1))
+    (event,) = [event for event in story.events if event.kind == "decision"]
+    assert (event.title, event.details) == (title, details)
+    assert event.data["action"] == decision["action"]
+
+
+def test_a_wait_that_goes_on_is_told_with_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    values = {"attempts": [attempt("draft", 1, "throttled")], "retry_decisions": [made("again", until=NOW + 600)],
+              "failures": {"draft": {"visit": 0}}}  # fmt: skip
+    text = told(tell(record(status="waiting", waits_for="time"), RawThread(values=values, checkpoints=1)))
+    assert "tries again with openai at" in text
+    assert "(in 10 min)" in text
+
+
+def test_decisions_about_answers_that_a_gate_refused_are_told_too() -> None:
+    values = {"attempts": [attempt("draft", 1)], "retry_decisions": [made("escalate", outcome="gate_failed")]}
+    assert "attempt 1 with openai, ended with gate failed" in told(tell(record(), RawThread(values=values)))
+
+
+@pytest.mark.parametrize("outcome", ["breaker_open", "over_budget"])
+def test_what_the_guard_refused_is_told_as_not_sent(outcome: str) -> None:
+    refused = attempt("draft", 1, outcome, calls=0, error="the breaker or the cap, in words")
+    sent = attempt("draft", 2, outcome, calls=1)
+    text = told(tell(record(), RawThread(values={"attempts": [refused, sent]})))
+    assert text.count(f"not sent, {outcome.replace('_', ' ')}") == 1
+    assert "the breaker or the cap, in words" in text
+
+
+def test_versions_of_a_fallback_are_told_apart() -> None:
+    verdict = {"gate": "gate", "check": "length", "visit": 0, "action": "fallback", "detail": "too long"}
+    values = {"verdicts": [{**verdict, "attempt": 1, "passed": False, "at": NOW - 30},
+                           {**verdict, "attempt": 2, "passed": True, "at": NOW - 20}]}  # fmt: skip
+    text = told(tell(record(), RawThread(values=values)))
+    assert "version 1 of attempt 1 is refused" in text
+    assert "version 1 of attempt 2 passes: length" in text
+
+
+def test_an_edit_is_told_with_what_was_there_before() -> None:
+    review = {"decision": {"type": "edit", "args": {"category": "billing"}, "by": "ana"}, "before": {"category": "bug"}}
+    assert "ana edits category = billing (was bug)" in told(tell(record(), RawThread(values={"review": [review]})))
+
+
 def test_gates_and_people_are_told() -> None:
     values = {
         "verdicts": [
@@ -191,14 +258,14 @@ names = st.sampled_from(
     ["step", "member", "visit", "n", "outcome", "error", "decision", "at", "action", "reasons", "provider", "args",
      "by", "type", "stale", "decided_at", "gate", "check", "passed", "detail", "draft", "cost_microusd", "latency_ms",
      "wait_ms", "timeout_ms", "started_at", "action_request", "due_at", "tier", "asked_at", "tokens_in", "calls",
-     "model", "entry"]
+     "model", "entry", "attempt", "before", "after", "until", "retry_after", "reason"]
 )  # fmt: skip
 junk = st.recursive(
     leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=6), max_leaves=25
 )
 fields = st.sampled_from(
     ["attempts", "verdicts", "review", "reasons", "failures", "spend", "provenance", "escalations", "degraded",
-     "outcome", "text", "subject", "draft", "started_at"]
+     "outcome", "text", "subject", "draft", "started_at", "retry_decisions"]
 )  # fmt: skip
 STATUSES = st.sampled_from(["running", "stalled", "waiting", "done", "failed"])
 

@@ -41,12 +41,17 @@ class EventQueue:
             self.dropped += 1
 
     def close(self, timeout_s: float = 1.0) -> None:
-        """Pass on what is waiting, for at most `timeout_s` seconds, and stop."""
+        """Pass on what is waiting, for at most `timeout_s` seconds, and stop; say how many events were lost."""
+        until, left = time.monotonic() + timeout_s, 0
         try:
-            self._waiting.put_nowait(None)
+            # A full queue with a subscriber that works has a place soon.
+            self._waiting.put(None, timeout=timeout_s)
+            self._thread.join(max(0.0, until - time.monotonic()))
+            left = max(0, self._waiting.qsize() - 1) if self._thread.is_alive() else 0
         except queue.Full:
-            return
-        self._thread.join(timeout_s)
+            left = self._waiting.qsize()
+        if lost := self.dropped + left:
+            _log.warning("telemetry could not keep up: %d events were lost", lost)
 
     def _work(self) -> None:
         while (item := self._waiting.get()) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from nodes.events import listening
 from surefoot.settings import Settings, settings
 from surefoot.telemetry.queue import EventQueue, Subscriber
 
+_log = logging.getLogger("surefoot.telemetry")
 _lock = threading.Lock()
 _started = False
 
@@ -19,7 +21,8 @@ _started = False
 def start_telemetry() -> None:
     """Start logs and metrics as the settings say; the second call in a process does nothing.
 
-    Raises `ConfigurationError` when the extra `telemetry` is missing or the port is taken.
+    Where the extra `telemetry` is missing a warning says so and the run goes on without. Raises `ConfigurationError`
+    when the port is taken.
     """
     global _started  # noqa: PLW0603 - one telemetry for the process
     with _lock:
@@ -42,10 +45,13 @@ def _start(wanted: Settings) -> Callable[[], None]:
         if wanted.metrics_port is not None:
             subscribers.append(_serve(wanted.metrics_host, wanted.metrics_port, stack))
     except ImportError as error:
-        raise ConfigurationError(
-            f"telemetry needs {error.name}: pip install 'surefoot[telemetry]', or unset SUREFOOT_LOG_LEVEL and "
-            "SUREFOOT_METRICS_PORT"
-        ) from None
+        stack.close()
+        _log.warning(
+            "telemetry is off, %s is missing: pip install 'surefoot[telemetry]', or unset SUREFOOT_LOG_LEVEL and "
+            "SUREFOOT_METRICS_PORT",
+            error.name,
+        )
+        return stack.close
     queue = EventQueue(*subscribers)
     stack.callback(queue.close)
     stack.enter_context(listening(queue))
