@@ -44,8 +44,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# From nothing: hashes of an earlier file or of a cache would be kept, and they may be those of one platform only.
 lock: ## write requirements.lock anew (needs uv)
-	uv pip compile pyproject.toml --universal --all-extras --group dev --generate-hashes --no-emit-index-url \
+	rm -f requirements.lock
+	uv pip compile --no-cache pyproject.toml --universal --all-extras --group dev --generate-hashes --no-emit-index-url \
 		--no-header --python-version 3.11 -o requirements.lock
 
 clean: ## remove what was installed and written

@@ -22,6 +22,7 @@ from nodes.errors import (
     CallTimeout,
     ConfigurationError,
     GuardUnavailable,
+    HeldBack,
     InvalidOutput,
     Permanent,
     SurefootError,
@@ -65,7 +66,9 @@ class Trial:
         self.timeout = max(min(self.policy.timeout, left), 0.001)
         # The guard may give a request more time than the policy, once it knows how long such calls take.
         self.ceiling = max(min(get_guard().limits.ceiling_of(self.policy.timeout), left), 0.001)
-        self.resent = any(a.calls for a in earlier)
+        # After a 429 the endpoint has named the time itself: coming back then is no load that it did not ask for.
+        sent = [a for a in earlier if a.calls]
+        self.resent = bool(sent) and sent[-1].outcome != "throttled"
         self.attempt = Attempt(
             step=self.task.name,
             visit=self.state.visits.get(self.task.name, 0),
@@ -165,13 +168,14 @@ class Trial:
         """Return the time limit that held in seconds: that of the last request, the policy's where none was sent."""
         return usage.timeout_s or self.timeout
 
-    def close(self, usage: Usage, outcome: str, error: str = "") -> dict[str, Any]:
+    def close(self, usage: Usage, outcome: str, error: str = "", *, held: bool = False) -> dict[str, Any]:
         """Return the part of the update that every attempt writes."""
         latency = time.time() - self.started_at
         attempt = self.attempt.model_copy(
             update={
                 "model": usage.model or self.attempt.model,
                 "outcome": outcome,
+                "held": held,
                 "latency_ms": max(0, round(latency * 1000)),
                 "timeout_ms": round(self.limit(usage) * 1000),
                 "tokens_in": usage.tokens_in,
@@ -198,7 +202,8 @@ class Trial:
         known = isinstance(error, CallError)
         outcome = error.outcome if isinstance(error, CallError) else "crashed"
         message = str(error) if known else f"{type(error).__name__}: {error}"
-        update = self.close(usage, outcome, message)
+        held = isinstance(error, HeldBack) and usage.calls == 0
+        update = self.close(usage, outcome, message, held=held)
         failure = Failure(
             step=self.task.name,
             outcome=outcome,

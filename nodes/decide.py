@@ -57,12 +57,15 @@ def decide(
 
     `attempts` are those of the step's current visit, oldest first, the failed one last; `now` and `deadline` are
     seconds since the epoch; `jitter` is a random number in [0, 1). A retry is chosen while the failure can pass, the
-    provider has retries left and the wait ends before the deadline; then the next provider of the ladder; then
+    provider has retries left and the wait ends before the deadline (attempts that were held back before anything was
+    sent use up no retry, for as long as `policy.max_wait`); then the next provider of the ladder; then
     `policy.on_exhausted`. A failure that escalates goes to a person at once; an open breaker goes to the next provider
     without a wait.
     """
     current = attempts[-1].entry if attempts else ""
-    used = sum(1 for a in attempts if a.entry == current)
+    ours = [a for a in attempts if a.entry == current]
+    patient = bool(ours) and now - ours[0].started_at <= policy.max_wait
+    used = sum(1 for a in ours if not (a.held and patient))
     late = deadline is not None and now >= deadline
     untried = [entry for entry in policy.fallback if entry not in {a.entry for a in attempts}]
     if failure.escalate:

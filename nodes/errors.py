@@ -11,6 +11,7 @@
     ├── RetiredNode             a thread stands at a node that no longer exists
     └── CallError               one attempt failed; a step records it and the retry node decides
         ├── Throttled           429 and its kin; carries the wait that the endpoint asked for
+        │   └── HeldBack        nothing was sent: the endpoint had asked for rest, or had no place free
         ├── Transient           5xx, broken connections: the same call may succeed later
         ├── CallTimeout         no answer within the time limit
         ├── InvalidOutput       an answer that does not fit the schema
@@ -92,6 +93,10 @@ class Throttled(CallError):
 
     outcome = "throttled"
     retryable = True
+
+
+class HeldBack(Throttled):
+    """The guard sent nothing: the endpoint had asked for rest, or had no place free. It uses up no retry."""
 
 
 class Transient(CallError):

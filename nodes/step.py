@@ -82,6 +82,7 @@ def _attempt_function(task: Task[Any, Any], policy: Policy, channels: Mapping[st
         entry = ladder_start(task, context)
         if pending is not None and pending.decision is not None and pending.decision.provider:
             entry = pending.decision.provider
+        await task.ready(entry.partition(":")[0])
         resolved, thread = policy.resolve(state), bridge.thread_of(config)
         durable = bridge.has_saver(config)
         return await Trial(task, resolved, state, context, entry, thread, channels, durable).run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -37,8 +38,11 @@ class Task(Generic[In, Out]):
     providers: Mapping[str, Provider[In, Out]]
     finish: Callable[[In, Out], Out] | None = None
     """Applied to the output of every provider: business rules that hold whoever did the work."""
+    prepare: Mapping[str, Callable[[], Any]] = dataclasses.field(default_factory=dict)
+    """What a provider needs once in a process, such as loading a model; it is not on the clock of an attempt."""
     version: str = "1"
     """Changes with the prompt, so that results of different prompts can be told apart."""
+    _prepared: set[str] = dataclasses.field(default_factory=set, init=False, repr=False, compare=False)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -80,6 +84,12 @@ class Task(Generic[In, Out]):
             except ValidationError as error:
                 raise InvalidOutput(f"{provider}: {describe(error)}") from None
         return self.finish(inputs, raw) if self.finish else raw
+
+    async def ready(self, provider: str) -> None:
+        """Prepare a provider, the first time that it is asked for; whoever comes meanwhile waits too."""
+        if provider in self.prepare and provider not in self._prepared:
+            await in_thread(self.prepare[provider])
+            self._prepared.add(provider)
 
     def input_hash(self, inputs: In) -> str:
         """Hash the inputs and the prompt version, to tell later whether an output is stale."""

@@ -109,6 +109,8 @@ class Attempt(Record):
     tokens_out: NonNegativeInt = 0
     calls: NonNegativeInt = 0
     """Requests sent to an endpoint; 0 for an embedded provider."""
+    held: bool = False
+    """True when the guard held it back and nothing was sent: it uses up no retry."""
     repaired: NonNegativeInt = 0
     """Answers of this attempt that were read by more than strict JSON."""
     reasked: NonNegativeInt = 0

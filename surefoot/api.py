@@ -22,12 +22,13 @@ from nodes.task import hash_of
 from state import ReviewDecision, ReviewRequest, RunContext, describe
 from surefoot.drive import Result, drive, next_start, result_of, updated, waiting
 from surefoot.errors import ThreadBusy, UsageError
-from surefoot.inputs import Item
+from surefoot.inputs import BadLine, Item, id_of
 from surefoot.pipelines import pipeline as find_pipeline
 from surefoot.runner import Runner
 from surefoot.settings import settings
 from surefoot.store import Store, open_store
-from surefoot.threads import RawThread, ThreadRecord
+from surefoot.threads import RawThread, ThreadRecord, check_namespace
+from surefoot.words import microusd_of
 
 if TYPE_CHECKING:
     from surefoot.story import Story
@@ -50,7 +51,7 @@ async def arun(
     pipeline: str,
     input: Mapping[str, Any],
     *,
-    id: str | None = None,
+    id: str | int | None = None,
     namespace: str = "",
     context: RunContext | None = None,
     rerun: bool = False,
@@ -64,6 +65,9 @@ async def arun(
     input, `InputError` for an unusable input, `ConfigurationError` or `BudgetSpent` when nothing can succeed.
     """
     found = find_pipeline(pipeline)
+    check_namespace(namespace)
+    if not isinstance(input, Mapping):
+        raise InputError(f"{pipeline}: the input must be an object of fields, got {type(input).__name__}")
     try:
         checked = found.input.model_validate(dict(input))
     except ValidationError as error:
@@ -72,14 +76,17 @@ async def arun(
         if getattr(checked, name, None) is None:
             raise InputError(f'{pipeline}: field "{name}" is missing')
     values = checked.model_dump(mode="json", exclude_unset=True)
+    item_id = hash_of(values) if id is None else id_of(id)
+    if isinstance(item_id, BadLine):
+        raise InputError(f"{pipeline}: {item_id.reason}")
     cap = settings().max_cost_usd if max_cost_usd is None else max_cost_usd
     results: list[Result] = []
     async with open_store(url) as store:
         runner = Runner(
             found, store, parallel=1, namespace=namespace, context=context, rerun=rerun,
-            max_cost_microusd=round(cap * 1_000_000),
+            max_cost_microusd=microusd_of(cap, "max_cost_usd"),
         )  # fmt: skip
-        summary = await runner.run([Item(id or hash_of(values), values)], on_result=results.append)
+        summary = await runner.run([Item(item_id, values)], on_result=results.append)
     if summary.refused:
         raise UsageError(summary.refused[0].reason)
     if summary.stopped:

@@ -74,7 +74,7 @@ def check_item(raw: Any, line: int, pipeline: Pipeline) -> Item | BadLine:
     """Turn one parsed object into an item; fields that the pipeline does not know are left out."""
     if not isinstance(raw, dict):
         return BadLine(line, f"an object of fields is needed, this is {_kind(raw)}")
-    item_id = _id_of(raw.get("id"))
+    item_id = id_of(raw.get("id"))
     if isinstance(item_id, BadLine):
         return BadLine(line, item_id.reason)
     known = pipeline.input.model_fields
@@ -94,7 +94,8 @@ def check_item(raw: Any, line: int, pipeline: Pipeline) -> Item | BadLine:
         return BadLine(line, f"a value cannot be stored ({type(error).__name__})")
 
 
-def _id_of(value: Any) -> str | BadLine:
+def id_of(value: Any) -> str | BadLine:
+    """Return the id of an item as text, or what is wrong with it."""
     if value is None:
         return BadLine(0, 'field "id" is missing')
     if isinstance(value, bool) or not isinstance(value, (str, int)):
@@ -104,13 +105,13 @@ def _id_of(value: Any) -> str | BadLine:
         return BadLine(0, 'field "id" is blank')
     if len(text) > MAX_ID:
         return BadLine(0, f'field "id" is longer than {MAX_ID} characters')
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
-        return BadLine(0, 'field "id" holds a control character')
+    if any(unicodedata.category(char) in ("Cc", "Cs", "Cf") for char in text):
+        return BadLine(0, 'field "id" holds a control character or an invisible one')
     return text
 
 
 def _kind(value: Any) -> str:
-    names = {type(None): "null", bool: "true or false", int: "a number", float: "a number", str: "a text"}
+    names = {type(None): "null", bool: "true or false", int: "a number", float: "a fraction", str: "a text"}
     return names.get(type(value), "a list" if isinstance(value, list) else "an object")
 
 

@@ -57,6 +57,8 @@ class Tally:
     pipeline: Pipeline
     statuses: Counter[str] = field(default_factory=Counter)
     degraded: int = 0
+    why: Counter[str] = field(default_factory=Counter)
+    """How often each first reason for a degraded result was given, without its last error."""
     reused: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     asked: list[tuple[float, str]] = field(default_factory=list)
@@ -89,6 +91,8 @@ class Tally:
         """Count one result."""
         self.statuses[result.status] += 1
         self.degraded += bool(result.row.get("degraded"))
+        if result.row.get("degraded") and (reasons := result.row.get("reasons")):
+            self.why[str(reasons[0]).partition("; ")[0]] += 1
         self.reused += not result.fresh
         if result.status == "waiting" and result.waits_for == "person":
             self.asked.append((result.until or float("inf"), result.key))

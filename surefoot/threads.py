@@ -9,9 +9,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from state import RunContext
+from surefoot.errors import UsageError
 
 NAMESPACE = uuid.UUID("6f1c1d52-7d0e-5b8e-9a52-2f0b1f6a4c11")
 """Root of all thread ids; changing it would orphan every stored thread."""
+
+MAX_NAMESPACE = 60
 
 Status = Literal["running", "stalled", "waiting", "done", "failed"]
 
@@ -25,6 +28,15 @@ def readable_key(pipeline: str, item_id: str, namespace: str = "") -> str:
     """Return the key that people use for a thread: `support:48291`, or `trial/support:48291` in a namespace."""
     key = f"{pipeline}:{item_id}"
     return f"{namespace}/{key}" if namespace else key
+
+
+def check_namespace(namespace: str) -> None:
+    """Raise `UsageError` for a namespace that keys could not be told apart with."""
+    if ":" in namespace or "/" in namespace or not namespace.isprintable() or len(namespace) > MAX_NAMESPACE:
+        raise UsageError(
+            f"namespace {namespace[:40]!r}: choose one of at most {MAX_NAMESPACE} characters without a colon, a slash "
+            "and control characters"
+        )
 
 
 def id_of_key(key: str) -> str:

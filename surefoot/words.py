@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from surefoot.errors import UsageError
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.?)")
 
@@ -21,6 +23,13 @@ def one_line(text: Any, limit: int = 0) -> str:
     cleaned = " ".join(_CONTROL.sub(" ", _ESCAPE.sub("", str(text))).split())
     cleaned = cleaned.encode("utf-8", "replace").decode()
     return cleaned if not limit or len(cleaned) <= limit else cleaned[: limit - 1].rstrip() + "…"
+
+
+def microusd_of(dollars: float, name: str) -> int:
+    """Return US dollars as micro-dollars; raises `UsageError` naming what was set to something else."""
+    if not (math.isfinite(dollars) and dollars >= 0):
+        raise UsageError(f"{name} must be a number of US dollars, not negative; got {dollars:g}")
+    return round(dollars * 1_000_000)
 
 
 def money(microusd: float) -> str:

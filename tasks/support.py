@@ -10,6 +10,7 @@ from nodes.call import Call, Reply
 from nodes.task import Task
 from state.support import CATEGORIES, URGENCIES, Category, ConfidenceSource, Team, Urgency
 from tasks.embedded import support as embedded
+from tasks.embedded.support_model import shipped
 
 PROMPT_CHARS: Final = 6_000
 """Most characters of a ticket that a model sees: head and tail, where people say what they want. A pasted log of
@@ -210,12 +211,14 @@ classify: Final = Task(
     input=Ticket,
     output=Classification,
     providers={"openai": classify_openai, "embedded": classify_embedded},
+    prepare={"embedded": shipped},
 )
 urgency: Final = Task(
     name="urgency",
     input=ClassifiedTicket,
     output=UrgencyJudgement,
     providers={"openai": judge_urgency_openai, "embedded": judge_urgency_embedded},
+    prepare={"embedded": shipped},
     finish=floor_urgency,
 )
 route: Final = Task(name="route", input=Routable, output=Routing, providers={"rule": route_by_rule})

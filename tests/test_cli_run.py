@@ -88,7 +88,7 @@ def test_only_bad_lines_is_a_failure(cli: Cli, tmp_path: Path) -> None:
         (("run", "support", "t.jsonl", "--parallel", "0"), "--parallel"),
         (("run", "support", "t.jsonl", "--max-cost", "-1"), "--max-cost"),
         (("run", "support", "t.jsonl", "--provider", "nobody"), "has no provider 'nobody'; it has: embedded, openai"),
-        (("run", "support", "t.jsonl", "--namespace", "a:b"), "--namespace 'a:b'"),
+        (("run", "support", "t.jsonl", "--namespace", "a:b"), "namespace 'a:b'"),
         (("run", "support", "t.jsonl", "--out", "."), "--out . is a folder"),
         (("run", "support", "t.jsonl", "--out", "t.jsonl"), "is the input itself"),
         (("run", "support", "t.jsonl", "--out", "t.txt"), "something else than rows"),

@@ -110,3 +110,15 @@ def test_the_reason_counts_the_outcomes() -> None:
     attempts = failed("a", "a") + failed("a", outcome="throttled")
     choice = decide(policy(retries=0, on_exhausted="give_up"), attempts, failure(), NOW)
     assert choice == GiveUp("s failed (2 x transient, throttled)")
+
+
+def test_attempts_that_were_held_back_use_up_no_retry_while_waiting_is_worth_it() -> None:
+    p = policy(retries=1, backoff=fixed(1), max_wait=60, on_exhausted="give_up")
+    held = [
+        Attempt(step="s", n=n, entry="first", outcome="throttled", held=True, started_at=NOW - 50) for n in range(1, 9)
+    ]
+    sent = Attempt(step="s", n=9, entry="first", outcome="transient", started_at=NOW - 1)
+    assert isinstance(decide(p, held, failure(retry_after=5), NOW), Again)
+    assert isinstance(decide(p, [*held, sent], failure(), NOW), Again)
+    assert isinstance(decide(p, [*held, sent, sent], failure(), NOW), GiveUp)
+    assert isinstance(decide(p, held, failure(retry_after=5), NOW + 20), GiveUp), "a minute of waiting is enough"

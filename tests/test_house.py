@@ -142,3 +142,12 @@ def test_metadata_and_limits_survive_attaching_a_saver() -> None:
     assert attached.config is not None
     assert attached.config["metadata"]["graph_version"] == VERSION
     assert attached.config["recursion_limit"] == 200
+
+
+def test_the_lock_holds_the_hashes_of_every_platform() -> None:
+    entries = re.split(r"\n(?=[a-z0-9])", (ROOT / "requirements.lock").read_text())
+    hashes = {entry.split("==")[0].split("[")[0]: entry.count("--hash=") for entry in entries if "==" in entry}
+    assert len(hashes) > 100
+    for name in ("cffi", "cryptography", "numpy", "pydantic-core", "pyyaml", "scikit-learn", "scipy"):
+        assert hashes[name] > 10, f"{name}: run `make lock` with an index that lists all files"
+    assert sum(count == 1 for count in hashes.values()) <= 3

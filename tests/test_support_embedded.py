@@ -256,3 +256,45 @@ def test_the_front_door(shared_embedded_url: str) -> None:
     with pytest.raises(UsageError, match="no thread"):
         surefoot.explain("door/support:2", url=shared_embedded_url)
     assert surefoot.run("support", {"text": "something else"}, id="1", rerun=True, **options).fresh
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"id": "x" * 10_000}, "longer than 200"),
+        ({"id": "a\nb"}, "control character"),
+        ({"id": "\u202ergt"}, "invisible"),
+        ({"id": " "}, "blank"),
+        ({"id": 1.5}, "a fraction"),
+        ({"namespace": "a:b"}, "namespace 'a:b'"),
+        ({"namespace": "n" * 61}, "at most 60"),
+        ({"max_cost_usd": float("inf")}, "max_cost_usd must be a number"),
+        ({"max_cost_usd": -1}, "not negative"),
+    ],
+)
+def test_python_is_told_what_the_command_line_is_told(shared_embedded_url: str, options: Any, said: str) -> None:
+    with pytest.raises((InputError, UsageError), match=said):
+        surefoot.run("support", BILLING, url=shared_embedded_url, **options)
+    with pytest.raises(InputError, match="must be an object"):
+        surefoot.run("support", "no object", url=shared_embedded_url)  # type: ignore[arg-type] # a user's mistake
+
+
+def test_an_id_may_be_a_whole_number(shared_embedded_url: str) -> None:
+    assert surefoot.run("support", BILLING, id=5, namespace="whole", url=shared_embedded_url).id == "5"
+
+
+def test_the_model_is_fitted_off_the_clock_of_an_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    from tasks import support as tasks
+    from tasks.embedded import support_model
+
+    def slow() -> Any:
+        time.sleep(0.6)
+        return support_model.shipped()
+
+    monkeypatch.setitem(tasks.classify.prepare, "embedded", slow)
+    tasks.classify._prepared.clear()
+    first = graph.invoke(BILLING, context=SURE)["attempts"][0]
+    assert (first["outcome"], first["n"]) == ("ok", 1)
+    assert first["latency_ms"] < 500

@@ -35,6 +35,7 @@ from nodes.errors import (
 LONGEST_RETRY_AFTER_S: Final = 86_400.0
 """A longer wait than a day is cut to one: a header must not put a thread to sleep for good."""
 
+_BLOCKED: Final = frozenset({"unsupported_country", "unsupported_country_region_territory", "ip_not_authorized"})
 _NO_MONEY: Final = frozenset({"insufficient_quota", "billing_not_active", "billing_hard_limit_reached"})
 _FILTERED: Final = frozenset({"content_filter", "content_policy_violation", "moderation_blocked"})
 _BAD_KEY: Final = frozenset({"invalid_api_key", "account_deactivated", "invalid_authentication", "missing_api_key"})
@@ -104,6 +105,10 @@ def _from_status(status: int, error: BaseException, where: str, model: str, key:
     told = f"{where} answered {status}" + (f" ({code})" if code else "")
     if status == 401 or (status == 403 and (code in _BAD_KEY or "api key" in text)):
         return EndpointRefusal(f"the endpoint {where} refused the API key ({status}): set {key} to a valid one", "key")
+    if status == 403 and code in _BLOCKED:
+        return EndpointRefusal(
+            f"{where} takes no requests from here (403, {code}): use another endpoint or network", "key"
+        )
     if status == 403 and ("model" in code or "does not have access to model" in text):
         return EndpointRefusal(
             f"{where} gives this key no access to model {model!r} (403): set SUREFOOT_MODEL", "model"

@@ -20,7 +20,7 @@ from nodes.call.budget import CommandBudget, command_budget
 from nodes.call.guard import Admission, Request, Settlement
 from nodes.call.hold import Hold, LocalCaps
 from nodes.call.limits import Limits, ms
-from nodes.errors import CallError, StopRun, Throttled
+from nodes.errors import CallError, HeldBack, StopRun
 
 POLL_S: Final = 1.0
 """Longest sleep of a waiter; normally it is woken sooner. It also tells the others that the waiter lives."""
@@ -155,7 +155,7 @@ class GuardFront(ABC):
     async def _wait(self, told: dict[str, Any], give_up_at: float, for_money: Ear, for_place: Ear) -> None:
         left = give_up_at - time.monotonic()
         if left <= 0:
-            raise Throttled(refusals.waited(told))
+            raise HeldBack(refusals.waited(told))
         if told["why"] == "command":
             await for_money.heard(min(LOCAL_POLL_S, left))
         elif not await self._listen():

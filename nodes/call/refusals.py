@@ -14,6 +14,7 @@ from nodes.errors import (
     ConfigurationError,
     GuardUnavailable,
     HedgesSpent,
+    HeldBack,
     RetriesSpent,
     Runaway,
     StopRun,
@@ -40,7 +41,7 @@ def error_of(told: dict[str, Any], request: Request) -> CallError | StopRun:
         case "open":
             return BreakerOpen(f"{where} fails too often with {request.model}: its breaker is open", retry_after=wait)
         case "resting":
-            return Throttled(f"{where} asked to be left alone for {wait:.1f} s more", retry_after=wait)
+            return HeldBack(f"{where} asked to be left alone for {wait:.1f} s more", retry_after=wait)
         case "spent_out":
             return BudgetSpent(_spent_out(told, request))
     raise AssertionError(f"the guard answered {told['r']!r}")

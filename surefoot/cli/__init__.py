@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -52,12 +53,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         say("surefoot: stopped; what was done is kept, and `surefoot resume --all` goes on with it")
         return INTERRUPTED
+    except ImportError as error:
+        say(f"surefoot: {error.name or error} is not installed as it should be: install Surefoot again")
+        return FAILED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+            return _told(error)
+        # Whatever is left to be flushed at exit would fail in the same way.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        say(f"surefoot: the output cannot be written ({str(error.strerror).lower()}); what was run is kept")
+        return FAILED
     except Exception as error:
-        if _debugging():
-            traceback.print_exc()
-        line, status = explain(error)
-        say(line if line.startswith("Usage:") else f"surefoot: {line}")
-        return status
+        return _told(error)
+
+
+def _told(error: Exception) -> int:
+    """Say an error in one line and return its exit status."""
+    if _debugging():
+        traceback.print_exc()
+    line, status = explain(error)
+    say(line if line.startswith("Usage:") else f"surefoot: {line}")
+    return status
 
 
 def explain(error: Exception) -> tuple[str, int]:

@@ -128,7 +128,9 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     if left := unfinished(report):
         facts.append(("not finished", _share(left, report.items)))
     if tally.degraded:
-        facts.append(("degraded", f"{_share(tally.degraded, report.items)}, each row says why"))
+        (often, times), *_ = tally.why.most_common(1) or [("", 0)]
+        most = f", {times:,} of them because {one_line(often, 160)}" if often else ""
+        facts.append(("degraded", f"{_share(tally.degraded, report.items)}{most}; each row says why"))
     facts += tally.bill.facts()
     facts.append(("cost", money(summary.spent_microusd)))
     again = f", {summary.reused:,} were done before" if 0 < summary.reused < tally.total else ""

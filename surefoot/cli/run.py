@@ -85,7 +85,7 @@ def run(
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write a JSON line an item; - is stdout.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only the first N items.")] = None,
     provider: Annotated[str | None, typer.Option(help="Provider of all tasks: openai or embedded.")] = None,
-    max_cost: Annotated[float | None, typer.Option(min=0, metavar="USD", help="Most to spend (default: 1).")] = None,
+    max_cost: Annotated[float | None, typer.Option(metavar="USD", help="Most to spend (default: 1).")] = None,
     rerun: Annotated[bool, typer.Option("--rerun", help="Forget earlier runs of these items.")] = False,
     namespace: Annotated[str, typer.Option(help="Keep these runs apart from others of the same ids.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON summary.")] = False,
@@ -108,12 +108,12 @@ def _prepare(order: Order) -> tuple[Pipeline, list[Item], list[BadLine]]:
     from surefoot.errors import UsageError
     from surefoot.inputs import BadLine, read_items
     from surefoot.pipelines import pipeline
+    from surefoot.threads import check_namespace
 
     found = pipeline(order.pipeline)
     if order.out == "-" and order.as_json:
         raise UsageError("--out - and --json both write to stdout: use one of them")
-    if ":" in order.namespace or not order.namespace.isprintable():
-        raise UsageError(f"--namespace {order.namespace!r}: choose one without a colon and control characters")
+    check_namespace(order.namespace)
     items: list[Item] = []
     bad: list[BadLine] = []
     for line in read_items(order.source, found, sys.stdin):
@@ -134,10 +134,12 @@ async def _execute(order: Order, pipeline: Pipeline, items: list[Item]) -> Repor
     from surefoot.runner import Runner
     from surefoot.settings import settings
     from surefoot.store import open_store
+    from surefoot.words import microusd_of
 
     context = RunContext(provider=order.provider)
     _load(pipeline, context)
     cap = settings().max_cost_usd if order.max_cost is None else order.max_cost
+    cap_microusd = microusd_of(cap, "--max-cost")
     tally, stop = Tally(pipeline, per_day=order.per_day), asyncio.Event()
     board = Board(console(stderr=True), tally, len(items))
     taker = _Taker(order, tally, board, stop)
@@ -146,7 +148,7 @@ async def _execute(order: Order, pipeline: Pipeline, items: list[Item]) -> Repor
             await _tell_estimate(order, pipeline, store, items, context, cap)
             runner = Runner(
                 pipeline, store, parallel=order.parallel or settings().parallel, namespace=order.namespace,
-                context=context, rerun=order.rerun, max_cost_microusd=round(cap * 1_000_000),
+                context=context, rerun=order.rerun, max_cost_microusd=cap_microusd,
             )  # fmt: skip
             with board, _draining(stop, board):
                 summary = await runner.run(items, on_result=taker.take, stop=stop)

@@ -58,7 +58,7 @@ def _print_threads(found: list[ThreadRecord], limit: int) -> None:
     from surefoot.words import count, money, one_line, rough
 
     screen, now = console(), time.time()
-    made = table(thread={"overflow": "fold"}, status={}, changed={"justify": "right"}, cost={"justify": "right"},
+    made = table(thread={"overflow": "fold", "max_width": 60}, status={}, changed={"justify": "right"}, cost={"justify": "right"},
                  about={"ratio": 1})  # fmt: skip
     made.expand = True
     for record in found[:limit]:
@@ -171,7 +171,7 @@ def _print_outcomes(outcomes: list[Outcome], *, everything: bool) -> None:
     if not outcomes:
         say("nothing to resume" if everything else "nothing was resumed")
         return
-    made = table(thread={"overflow": "fold"}, status={}, about={"ratio": 1, "no_wrap": False})
+    made = table(thread={"overflow": "fold", "max_width": 60}, status={}, about={"ratio": 1, "no_wrap": False})
     for record, outcome in outcomes:
         key = record.key
         if isinstance(outcome, Exception):
