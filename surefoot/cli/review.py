@@ -94,9 +94,8 @@ def _print_inbox(questions: list[Question]) -> None:
     from surefoot.words import count, due, label, one_line, shell
 
     screen, now = console(), time.time()
-    made = table(
-        thread={"overflow": "fold", "max_width": 60}, tier={}, due={}, why={"max_width": 18}, item={"ratio": 1}
-    )
+    key = {"overflow": "fold", "max_width": 60}
+    made = table(thread=key, tier={}, due={}, why={"max_width": 18}, item={"ratio": 1})
     made.expand = True
     for question in questions:
         request = question.request

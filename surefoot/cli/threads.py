@@ -58,8 +58,8 @@ def _print_threads(found: list[ThreadRecord], limit: int) -> None:
     from surefoot.words import count, money, one_line, rough
 
     screen, now = console(), time.time()
-    made = table(thread={"overflow": "fold", "max_width": 60}, status={}, changed={"justify": "right"}, cost={"justify": "right"},
-                 about={"ratio": 1})  # fmt: skip
+    key, right = {"overflow": "fold", "max_width": 60}, {"justify": "right"}
+    made = table(thread=key, status={}, changed=right, cost=right, about={"ratio": 1})
     made.expand = True
     for record in found[:limit]:
         status = Text(record.status, style=STYLES.get(record.status, ""))
