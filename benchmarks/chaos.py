@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
 from chaos_ways import WAYS, Ended, Run  # noqa: E402 - the path comes first
-from openai_endpoint import (  # noqa: E402
+
+from surefoot.testing import (  # noqa: E402
     DRAFT,
     MODEL,
     PRICES,

@@ -30,10 +30,10 @@ import json_repair  # noqa: E402 - the path comes first
 from answer_schemas import SCHEMAS, corpus  # noqa: E402
 from langchain_core.output_parsers import PydanticOutputParser  # noqa: E402
 from langchain_openai import ChatOpenAI  # noqa: E402
-from openai_endpoint import MODEL, PRICES, Fault, OpenAIEndpoint, says  # noqa: E402
 from pydantic import BaseModel, SecretStr  # noqa: E402
 
 from nodes.call import Call, reset_contacts, set_guard  # noqa: E402
+from surefoot.testing import MODEL, PRICES, Fault, OpenAIEndpoint, says  # noqa: E402
 
 GOOD = {
     "ticket": {"category": "billing", "urgency": "high"},

@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 
 from checkpointers import AsyncRedisSaver, connect_async, server_errors
-from nodes.call import limits_of
+from nodes.call import Guard, limits_of
 from nodes.call.redis_guard import RedisGuard
 from state import redact
 from surefoot.errors import UsageError
@@ -33,10 +33,10 @@ def record_key(thread_id: str) -> str:
 class Store:
     """Saver, thread records, leases and the guard of all calls on one connection pool."""
 
-    def __init__(self, client: Any, saver: AsyncRedisSaver) -> None:
+    def __init__(self, client: Any, saver: AsyncRedisSaver, guard: Guard) -> None:
         self.saver = saver
         self.leases = Leases(client)
-        self.guard = RedisGuard(client, limits_of(settings()))
+        self.guard = guard
         self._client = client
 
     async def save(self, record: ThreadRecord) -> None:
@@ -161,15 +161,18 @@ def raw_thread(found: CheckpointTuple) -> RawThread:
 
 
 @asynccontextmanager
-async def open_store(url: str | None = None) -> AsyncIterator[Store]:
-    """Open the saver and the thread records on one server; raises the saver's errors with one clear line each."""
+async def open_store(url: str | None = None, *, guard: Guard | None = None) -> AsyncIterator[Store]:
+    """Open the saver and the thread records on one server; raises the saver's errors with one clear line each.
+
+    `guard` replaces the one on that server.
+    """
     start_telemetry()
     async with connect_async(url or settings().redis_url) as client:
-        store = Store(client, AsyncRedisSaver(client))
+        shared = RedisGuard(client, limits_of(settings()))
         try:
-            yield store
+            yield Store(client, AsyncRedisSaver(client), guard or shared)
         finally:
-            await store.guard.aclose()
+            await shared.aclose()
 
 
 __all__ = ["RawThread", "Status", "Store", "open_store", "raw_thread", "record_key"]

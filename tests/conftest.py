@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["servers", "openai_endpoint", "cli_tools", "guard_tools"]
+pytest_plugins = ["servers", "surefoot.testing.plugin", "cli_tools", "guard_tools"]
 
 for _name in [n for n in os.environ if n.startswith(("SUREFOOT_", "OPENAI_", "LANGSMITH_", "LANGCHAIN_"))]:
     if not _name.startswith("SUREFOOT_TEST_"):

@@ -11,11 +11,11 @@ import pytest
 from cli_tools import TICKETS, Cli, write_tickets
 from hypothesis import given
 from hypothesis import strategies as st
-from openai_endpoint import OpenAIEndpoint, status, support_responder
 from test_story import record, told
 
 from surefoot.bill import LEAST_MICROUSD, LEAST_SECONDS, OUTLIER_ITEMS, WORST, Bill, Effort, Usual
 from surefoot.story import tell
+from surefoot.testing import OpenAIEndpoint, status, support_responder
 from surefoot.threads import RawThread
 
 

@@ -11,15 +11,13 @@ from typing import Literal
 
 import pytest
 from langchain_core.messages import HumanMessage
-from openai_endpoint import OpenAIEndpoint, hang, says, status
 from pydantic import BaseModel, Field
 
 from nodes.bridge import run_sync
 from nodes.call import Call, Reply
 from nodes.call.prompts import messages, response_format, size
 from nodes.errors import CallTimeout, ConfigurationError, Permanent, Transient
-
-pytest_plugins = ["openai_endpoint"]
+from surefoot.testing import OpenAIEndpoint, hang, says, status
 
 
 class Category(BaseModel):

@@ -7,18 +7,15 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from langchain_openai import ChatOpenAI
-from openai_endpoint import KEY, MODEL, OpenAIEndpoint, truncated
 from pydantic import BaseModel, SecretStr
 
 from nodes.call import Call, reset_call_settings, reset_contacts, set_guard
 from nodes.errors import Permanent, Throttled, Transient
-
-pytest_plugins = ["openai_endpoint"]
+from surefoot.testing import KEY, MODEL, OpenAIEndpoint, truncated
 
 
 class Category(BaseModel):
@@ -72,8 +69,7 @@ async def test_our_server_streams(openai_endpoint: OpenAIEndpoint) -> None:
 
 
 def test_our_server_runs_as_a_process_of_its_own() -> None:
-    script = Path(__file__).parent / "openai_endpoint.py"
-    command = [sys.executable, str(script), "--port", "0", "--fault-rate", "0.5", "--seed", "3"]
+    command = [sys.executable, "-m", "surefoot.testing", "--port", "0", "--profile", "flaky", "--seed", "3"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -9,7 +9,24 @@ from typing import Literal
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
-from openai_endpoint import (
+from pydantic import BaseModel
+
+from nodes.bridge import run_sync
+from nodes.call import Admission, Call, Reply, Request, Settlement, get_guard, spending_cap
+from nodes.errors import (
+    BudgetSpent,
+    CallError,
+    CallTimeout,
+    ConfigurationError,
+    InvalidOutput,
+    OverBudget,
+    Permanent,
+    Refused,
+    Throttled,
+    Transient,
+    Truncated,
+)
+from surefoot.testing import (
     KEY,
     MODEL,
     Fault,
@@ -30,25 +47,6 @@ from openai_endpoint import (
     throttle_until,
     truncated,
 )
-from pydantic import BaseModel
-
-from nodes.bridge import run_sync
-from nodes.call import Admission, Call, Reply, Request, Settlement, get_guard, spending_cap
-from nodes.errors import (
-    BudgetSpent,
-    CallError,
-    CallTimeout,
-    ConfigurationError,
-    InvalidOutput,
-    OverBudget,
-    Permanent,
-    Refused,
-    Throttled,
-    Transient,
-    Truncated,
-)
-
-pytest_plugins = ["openai_endpoint"]
 
 PROMPT = "The printer of jane.doe@example.com is on fire"
 

@@ -8,12 +8,12 @@ import pytest
 from answer_schemas import SCHEMAS, Draft, Ticket, corpus
 from hypothesis import given
 from hypothesis import strategies as st
-from openai_endpoint import Fault, OpenAIEndpoint, empty, hang, refusal, says, status, throttle, truncated
 
 from nodes.call import Call
 from nodes.call.parsing import parse
 from nodes.errors import CallError, InvalidOutput, Throttled, Transient, Truncated
 from state import RunContext
+from surefoot.testing import Fault, OpenAIEndpoint, empty, hang, refusal, says, status, throttle, truncated
 
 PROMPT = "Which ticket is this?"
 WRONG = says('{"category": "weather", "urgency": "high"}')
@@ -98,9 +98,8 @@ async def test_text_is_never_asked_for_again(openai_endpoint: OpenAIEndpoint) ->
 
 
 def test_an_attempt_records_what_was_repaired_and_asked_again(openai_endpoint: OpenAIEndpoint) -> None:
-    from openai_endpoint import support_responder
-
     from graphs.support import graph
+    from surefoot.testing import support_responder
 
     openai_endpoint.responder, openai_endpoint.token_probability = support_responder, 0.97
     openai_endpoint.script(says('{"category": "weather"}'), says("{'category': 'bug',}"))

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from cli_tools import TICKETS, Cli, read_rows, spawn, write_tickets
-from openai_endpoint import OpenAIEndpoint, status, support_responder
+
+from surefoot.testing import OpenAIEndpoint, status, support_responder
 
 
 def test_a_file_goes_through_and_a_second_run_does_nothing(cli: Cli, tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from cli_tools import TICKETS, Cli, write_tickets
-from openai_endpoint import OpenAIEndpoint
 
 from surefoot.doctor import _eviction
 from surefoot.store import open_store
+from surefoot.testing import OpenAIEndpoint
 
 
 def levels(findings: Any) -> dict[str, str]:

@@ -11,7 +11,6 @@ from guard_tools import request, settled
 from hypothesis import given
 from hypothesis import strategies as st
 from langgraph.checkpoint.memory import InMemorySaver
-from openai_endpoint import OpenAIEndpoint, hang, says, status, throttle
 from pydantic import BaseModel
 from toy import Text, Word, toy_graph
 
@@ -22,6 +21,7 @@ from nodes.call.chat import Answer, TokenLogprob
 from nodes.call.prices import TokenUsage
 from nodes.errors import BreakerOpen, CallTimeout, GuardUnavailable, Runaway, Throttled
 from state import Attempt, Failure, RunState
+from surefoot.testing import OpenAIEndpoint, hang, says, status, throttle
 
 
 class Color(BaseModel):

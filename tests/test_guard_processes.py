@@ -18,13 +18,13 @@ import pytest
 import redis
 import redis.asyncio as aredis
 from guard_tools import own_base, request, settled
-from openai_endpoint import KEY, MODEL, PRICES, OpenAIEndpoint, support_responder
 from servers import free_port, tcp_server
 
 from checkpointers._place import binary
 from nodes.call import Limits, MemoryGuard, get_guard, set_guard, using_guard
 from nodes.call.redis_guard import RedisGuard
 from nodes.errors import BudgetSpent, ConfigurationError, GuardUnavailable, Throttled
+from surefoot.testing import KEY, MODEL, PRICES, OpenAIEndpoint, support_responder
 
 TESTS = Path(__file__).parent
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_endpoint import KEY, MODEL, PRICES, OpenAIEndpoint, schema_in, status, support_responder
 
 from checkpointers import connect
 from checkpointers._codec import KEY_PATTERN
 from surefoot.store import INDEX, open_store
+from surefoot.testing import KEY, MODEL, PRICES, OpenAIEndpoint, schema_in, status, support_responder
 from surefoot.threads import RawThread, thread_id
 
 COUNT = 200

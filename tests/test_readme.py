@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from openai_endpoint import OpenAIEndpoint
 from servers import end_embedded
+
+from surefoot.testing import OpenAIEndpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

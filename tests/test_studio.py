@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from langgraph_sdk import get_sync_client
-from openai_endpoint import MODEL, PRICES, OpenAIEndpoint, support_responder
+
+from surefoot.testing import MODEL, PRICES, OpenAIEndpoint, support_responder
 
 ROOT = Path(__file__).resolve().parent.parent
 

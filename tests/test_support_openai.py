@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai_endpoint import (
+
+from nodes import fixed
+from state import RunContext
+from surefoot.drive import Result
+from surefoot.inputs import Item
+from surefoot.pipelines import pipeline
+from surefoot.runner import Runner, Summary
+from surefoot.store import open_store
+from surefoot.testing import (
     OpenAIEndpoint,
     Recorded,
     fenced,
@@ -21,14 +29,6 @@ from openai_endpoint import (
     throttle,
     truncated,
 )
-
-from nodes import fixed
-from state import RunContext
-from surefoot.drive import Result
-from surefoot.inputs import Item
-from surefoot.pipelines import pipeline
-from surefoot.runner import Runner, Summary
-from surefoot.store import open_store
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = [json.loads(line) for line in (ROOT / "examples/tickets.jsonl").read_text().splitlines()]

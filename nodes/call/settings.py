@@ -6,6 +6,9 @@ import asyncio
 import json
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -152,12 +155,27 @@ _lock = threading.Lock()
 _cached: tuple[object, CallSettings] | None = None
 
 
+_instead: ContextVar[CallSettings | None] = ContextVar("surefoot_call_settings", default=None)
+
+
+@contextmanager
+def using_settings(settings: CallSettings) -> Iterator[None]:
+    """Use other settings for all calls inside the block, in tasks that it starts and on the background loop."""
+    token = _instead.set(settings)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
+
+
 def call_settings() -> CallSettings:
     """Return the settings, read again whenever the environment has changed; `.env` is read once.
 
     Raises `ConfigurationError` naming the variable that is wrong.
     """
     global _cached  # noqa: PLW0603 - one set of settings for the process, read at first use
+    if (instead := _instead.get()) is not None:
+        return instead
     stamp = _stamp()
     with _lock:
         if _cached is None or _cached[0] != stamp:
@@ -170,7 +188,7 @@ async def prepare_settings() -> None:
 
     Call it before `call_settings` wherever a loop runs; LangGraph's development server refuses blocking calls.
     """
-    if _cached is None or _cached[0] != _stamp():
+    if _instead.get() is None and (_cached is None or _cached[0] != _stamp()):
         await asyncio.to_thread(call_settings)
 
 

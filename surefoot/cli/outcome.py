@@ -61,6 +61,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "spent_microusd": summary.spent_microusd,
         "seconds": round(summary.seconds, 3),
         "bill": tally.bill.as_json(),
+        "injected": report.injected,
         "stopped": summary.stopped or report.out_error,
         "bad_lines": [{"line": bad.line, "reason": bad.reason} for bad in report.bad],
         "refused": [{"line": bad.line, "reason": bad.reason} for bad in summary.refused],
@@ -132,7 +133,11 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         most = f", {times:,} of them because {one_line(often, 160)}" if often else ""
         facts.append(("degraded", f"{_share(tally.degraded, report.items)}{most}; each row says why"))
     facts += tally.bill.facts()
-    facts.append(("cost", money(summary.spent_microusd)))
+    if report.injected is not None:
+        told = ", ".join(f"{name} {number:,}" for name, number in sorted(report.injected.items()))
+        facts.append(("injected", told or "no fault came up"))
+    simulated = report.injected is not None
+    facts.append(("simulated cost" if simulated else "cost", money(summary.spent_microusd)))
     again = f", {summary.reused:,} were done before" if 0 < summary.reused < tally.total else ""
     facts.append(("time", duration(summary.seconds) + again))
     if report.order.out not in (None, "-"):

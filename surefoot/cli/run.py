@@ -40,6 +40,7 @@ class Order:
     namespace: str = ""
     as_json: bool = False
     per_day: int | None = None
+    chaos: str | None = None
 
     def command(self, max_cost: float | None = None) -> str:
         """Return the command that does the same again, with another cap if one is given."""
@@ -47,7 +48,7 @@ class Order:
 
         options = {
             "--parallel": self.parallel, "--out": self.out, "--limit": self.limit, "--provider": self.provider,
-            "--max-cost": max_cost or self.max_cost, "--namespace": self.namespace or None,
+            "--max-cost": max_cost or self.max_cost, "--namespace": self.namespace or None, "--chaos": self.chaos,
         }  # fmt: skip
         words = [
             word
@@ -71,6 +72,8 @@ class Report:
     rows: int = 0
     higher_cap: float | None = None
     """A cap in US dollars to go on with, when the cap is what stopped the run."""
+    injected: dict[str, int] | None = None
+    """Faults of a rehearsal's endpoint by name; None for a run that was none."""
 
 
 def run(
@@ -92,15 +95,29 @@ def run(
     per_day: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Items a day for the cost of a month.", show_default=False)
     ] = None,
+    chaos: Annotated[
+        str | None,
+        typer.Option(metavar="PROFILE", help="Rehearse on a local endpoint that misbehaves.", show_default=False),
+    ] = None,
 ) -> int:
     """Run a pipeline over a file, or go on with it."""
     order = Order(pipeline, source, parallel, out, limit, provider, max_cost, rerun, namespace, as_json, per_day)
+    if chaos is not None:
+        # A rehearsal has threads of its own and begins anew each time.
+        named = namespace or f"chaos-{chaos}"
+        order = replace(order, chaos=chaos, provider=provider or "openai", namespace=named, rerun=True)
     found, items, bad = _prepare(order)
     for line in bad:
         say(f"{'stdin' if source == '-' else source}:{line.line}: {line.reason}")
     from surefoot.cli.outcome import finish
 
-    return finish(replace(asyncio.run(_execute(order, found, items)), bad=bad))
+    if chaos is None:
+        return finish(replace(asyncio.run(_execute(order, found, items)), bad=bad))
+    from surefoot.cli.rehearse import rehearsal
+
+    with rehearsal(chaos, found.name) as injected:
+        report = asyncio.run(_execute(order, found, items))
+    return finish(replace(report, bad=bad, injected=dict(injected)))
 
 
 def _prepare(order: Order) -> tuple[Pipeline, list[Item], list[BadLine]]:
@@ -128,6 +145,7 @@ def _prepare(order: Order) -> tuple[Pipeline, list[Item], list[BadLine]]:
 
 async def _execute(order: Order, pipeline: Pipeline, items: list[Item]) -> Report:
     """Run the items with progress, rows and signals around it."""
+    from nodes.call import MemoryGuard
     from nodes.errors import BudgetSpent
     from state import RunContext
     from surefoot.progress import Board, Tally
@@ -144,7 +162,8 @@ async def _execute(order: Order, pipeline: Pipeline, items: list[Item]) -> Repor
     board = Board(console(stderr=True), tally, len(items))
     taker = _Taker(order, tally, board, stop)
     try:
-        async with open_store() as store:
+        # What a rehearsal teaches must not reach the guard of real calls, nor its cost their caps.
+        async with open_store(guard=MemoryGuard() if order.chaos else None) as store:
             await _tell_estimate(order, pipeline, store, items, context, cap)
             runner = Runner(
                 pipeline, store, parallel=order.parallel or settings().parallel, namespace=order.namespace,

@@ -1,119 +1,34 @@
-"""A real server on the loopback interface that speaks the OpenAI chat protocol, and misbehaves on demand.
-
-In tests: the fixture `openai_endpoint`. For other processes: `python tests/openai_endpoint.py --port 0` prints its URL.
-"""
+"""A real server on the loopback interface that speaks the OpenAI chat protocol, and misbehaves on demand."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import random
+import math
 import re
 import socket
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field, replace
-from email.utils import formatdate
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-Responder = Callable[[dict[str, Any]], str]
+from surefoot.testing.answers import Responder, default_responder
+from surefoot.testing.faults import Fault, status
+from surefoot.testing.profiles import Injector, Profile, profile_of
 
-KEY = "sk-loopback-0123456789abcdef"
-MODEL = "loopback-small"
-PRICES = {MODEL: {"input": 0.4, "output": 1.6, "cached": 0.1}}
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One way to misbehave; the default is to behave."""
-
-    status: int = 200
-    code: str = ""
-    message: str = "scripted"
-    param: str | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    delay_s: float = 0.0
-    drip_s: float = 0.0
-    """Pause between single bytes of the body."""
-    raw: str | None = None
-    content_type: str = "application/json"
-    shape: Callable[[str], str] | None = None
-    """Changes the answer's text."""
-    finish_reason: str = "stop"
-    refusal: str | None = None
-    usage: dict[str, Any] | str | None = "exact"
-    """`exact`, None for no usage at all, or the object to report."""
-
-
-def status(code: int, error: str = "", message: str = "scripted", **headers: str) -> Fault:
-    """Answer with an HTTP error; `retry_after="3"` becomes a header."""
-    return Fault(
-        status=code, code=error, message=message, headers={name.replace("_", "-"): v for name, v in headers.items()}
-    )
-
-
-def throttle(seconds: float) -> Fault:
-    return status(429, "rate_limit_exceeded", retry_after=f"{seconds:g}")
-
-
-def throttle_ms(milliseconds: int) -> Fault:
-    return status(429, "rate_limit_exceeded", retry_after_ms=str(milliseconds), retry_after="60")
-
-
-def throttle_until(seconds_from_now: float) -> Fault:
-    """Ask to wait until an HTTP date, as told by the server's own clock."""
-    now = int(time.time())
-    return status(429, date=formatdate(now, usegmt=True), retry_after=formatdate(now + seconds_from_now, usegmt=True))
-
-
-def hang(seconds: float = 30.0) -> Fault:
-    return Fault(delay_s=seconds)
-
-
-def drip(seconds: float = 0.05) -> Fault:
-    return Fault(drip_s=seconds)
-
-
-def says(text: str, finish_reason: str = "stop") -> Fault:
-    return Fault(shape=lambda _answer: text, finish_reason=finish_reason)
-
-
-def fenced() -> Fault:
-    return Fault(shape=lambda answer: f"```json\n{answer}\n```")
-
-
-def prose() -> Fault:
-    return Fault(shape=lambda answer: f"Sure! Here is what you asked for:\n\n{answer}\n\nLet me know if it helps.")
-
-
-def truncated(finish_reason: str = "length") -> Fault:
-    return Fault(shape=lambda answer: answer[: max(1, len(answer) * 2 // 3)], finish_reason=finish_reason)
-
-
-def html() -> Fault:
-    return Fault(raw="<!DOCTYPE html><html><body>Gateway login</body></html>", content_type="text/html")
-
-
-def empty() -> Fault:
-    return Fault(shape=lambda _answer: "")
-
-
-def refusal() -> Fault:
-    return Fault(refusal="I cannot help with that.")
-
-
-def content_filter() -> Fault:
-    return Fault(shape=lambda _answer: "", finish_reason="content_filter")
+KEY: Final = "sk-loopback-0123456789abcdef"
+MODEL: Final = "loopback-small"
+PRICES: Final = {MODEL: {"input": 0.4, "output": 1.6, "cached": 0.1}}
+"""US dollars for a million tokens, for `SUREFOOT_PRICES`."""
 
 
 @dataclass
@@ -129,81 +44,8 @@ class Recorded:
 
     @property
     def text(self) -> str:
+        """All that the messages said."""
         return "\n".join(str(message.get("content")) for message in self.body.get("messages", ()))
-
-
-def schema_in(body: dict[str, Any]) -> dict[str, Any] | None:
-    """Find the JSON schema of a request: in its response_format, else in its prompt."""
-    wanted = body.get("response_format") or {}
-    if wanted.get("type") == "json_schema":
-        schema: dict[str, Any] = wanted["json_schema"]["schema"]
-        return schema
-    text = "\n".join(str(message.get("content")) for message in body.get("messages", ()))
-    _, marker, after = text.rpartition("JSON schema:")
-    if not marker or "{" not in after:
-        return None
-    found, _ = json.JSONDecoder().raw_decode(after[after.index("{") :])
-    return found if isinstance(found, dict) else None
-
-
-def instance_of(schema: dict[str, Any], root: dict[str, Any] | None = None) -> Any:
-    """Build the plainest value that fits a schema."""
-    root = root or schema
-    if "$ref" in schema:
-        return instance_of(root["$defs"][schema["$ref"].rpartition("/")[2]], root)
-    if "const" in schema:
-        return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    if schema.get("anyOf"):
-        return instance_of(schema["anyOf"][0], root)
-    kind = schema.get("type")
-    if kind == "object":
-        return {name: instance_of(inner, root) for name, inner in schema.get("properties", {}).items()}
-    if kind == "array":
-        return [instance_of(schema.get("items", {"type": "string"}), root)]
-    return {"integer": 1, "number": 0.5, "boolean": True, "null": None}.get(str(kind), "plain text")
-
-
-def default_responder(body: dict[str, Any]) -> str:
-    """Answer with an instance of the schema that was asked for, or with a sentence."""
-    schema = schema_in(body)
-    return "All is well." if schema is None else json.dumps(instance_of(schema))
-
-
-CATEGORY_WORDS = (
-    ("billing", r"invoice|refund|charge|payment|subscription|billing"),
-    ("bug", r"crash|error|\bdown\b|broken|fails?\b|outage|exception"),
-    ("feature_request", r"would be|please add|feature|wish|support for"),
-)
-URGENCY_WORDS = (
-    ("critical", r"outage|\bdown\b|breach|data loss|everybody|all users|production"),
-    ("high", r"blocked|deadline|urgent|asap|cannot log in|refund"),
-    ("low", r"would be nice|typo|thank|no rush|cosmetic"),
-)
-DRAFT = "Thank you for writing to us. We have passed your message to the right team and they will look into it."
-
-
-def _first(words: tuple[tuple[str, str], ...], text: str, default: str) -> str:
-    return next((name for name, pattern in words if re.search(pattern, text, re.IGNORECASE)), default)
-
-
-def support_responder(body: dict[str, Any]) -> str:
-    """Answer the questions of a support desk by keywords of the ticket."""
-    schema = schema_in(body)
-    if schema is None:
-        return DRAFT
-    spoken = [str(m.get("content")) for m in body.get("messages", ()) if m.get("role") == "user"]
-    text = "\n".join(spoken)
-    if ticket := re.search(r"<ticket>(.*)</ticket>", text, re.DOTALL):
-        text = ticket[1]
-    answer = instance_of(schema)
-    known = {
-        "category": _first(CATEGORY_WORDS, text, "general"),
-        "urgency": _first(URGENCY_WORDS, text, "medium"),
-        "draft": DRAFT,
-    }
-    return json.dumps(answer | {name: value for name, value in known.items() if name in answer})
 
 
 class OpenAIEndpoint:
@@ -243,10 +85,12 @@ class OpenAIEndpoint:
 
     @property
     def url(self) -> str:
+        """Where clients send their requests: `OPENAI_BASE_URL`."""
         return f"http://127.0.0.1:{self.port}/v1"
 
     @property
     def host(self) -> str:
+        """Host and port."""
         return f"127.0.0.1:{self.port}"
 
     @property
@@ -259,15 +103,18 @@ class OpenAIEndpoint:
         self.faults.extend(faults)
 
     def always(self, fault: Fault) -> None:
+        """Misbehave like this from now on."""
         self.chaos = lambda _body: fault
 
     def start(self) -> OpenAIEndpoint:
+        """Start to serve, in a thread; returns once it listens."""
         self._thread.start()
         while not self._server.started:
             time.sleep(0.002)
         return self
 
     def stop(self) -> None:
+        """Stop serving and cut what is under way."""
         self._server.should_exit = self._server.force_exit = True
         self._thread.join(timeout=5)
         self._socket.close()
@@ -352,8 +199,6 @@ class OpenAIEndpoint:
             "finish_reason": fault.finish_reason,
         }
         if body.get("logprobs"):
-            import math
-
             content = [
                 {"token": token, "logprob": math.log(self.token_probability) if token.isalnum() else 0.0, "bytes": None}
                 for token in re.findall(r"\w+|\W", text)
@@ -388,6 +233,26 @@ class OpenAIEndpoint:
         yield "data: [DONE]\n\n"
 
 
+@contextmanager
+def misbehaving_endpoint(
+    profile: Profile | str | None = None, *, seed: int = 7, port: int = 0
+) -> Iterator[OpenAIEndpoint]:
+    """Serve an endpoint while the block runs, in a thread of its own: usable from sync and async code.
+
+    `profile` is a `Profile`, the name of one, or None for an endpoint that behaves until it is scripted.
+    """
+    chosen = profile_of(profile) if isinstance(profile, str) else profile
+    server = OpenAIEndpoint(port)
+    if chosen is not None:
+        server.chaos = Injector(chosen, seed)
+        server.latency_s = chosen.latency_s
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
 def _unsupported(param: str, message: str) -> Fault:
     return replace(status(400, "unsupported_parameter", message), param=param)
 
@@ -396,67 +261,3 @@ async def _dripping(payload: str, pause: float) -> AsyncIterator[bytes]:
     for byte in payload.encode():
         yield bytes([byte])
         await asyncio.sleep(pause)
-
-
-def random_faults(rate: float, seed: int) -> Callable[[dict[str, Any]], Fault | None]:
-    """Return a source of mixed faults at a rate, the same ones for the same seed."""
-    dice = random.Random(seed)
-    broken = [status(500), status(503), throttle(0.05), truncated(), truncated("stop"), html(), empty()]
-    menu = [*broken, fenced(), prose()]
-    return lambda _body: dice.choice(menu) if dice.random() < rate else None
-
-
-@pytest.fixture(scope="session")
-def _running_endpoint() -> Iterator[OpenAIEndpoint]:
-    server = OpenAIEndpoint().start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def openai_endpoint(_running_endpoint: OpenAIEndpoint, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIEndpoint]:
-    """Yield the endpoint, with the environment pointing at it and everything learned of endpoints forgotten."""
-    from nodes.call import reset_call_settings, reset_contacts, set_guard
-
-    _running_endpoint.reset()
-    monkeypatch.setenv("OPENAI_BASE_URL", _running_endpoint.url)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("SUREFOOT_MODEL", MODEL)
-    monkeypatch.setenv("SUREFOOT_PRICES", json.dumps(PRICES))
-    for name in ("SUREFOOT_PROVIDER", "SUREFOOT_MAX_COST_USD"):
-        monkeypatch.delenv(name, raising=False)
-    reset_call_settings()
-    reset_contacts()
-    set_guard(None)
-    yield _running_endpoint
-    _running_endpoint.reset()
-    set_guard(None)
-    reset_contacts()
-
-
-def main() -> None:
-    """Serve until interrupted."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--fault-rate", type=float, default=0.0)
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--no-json-schema", action="store_true")
-    parser.add_argument("--responder", choices=("support", "default"), default="support")
-    options = parser.parse_args()
-    server = OpenAIEndpoint(options.port)
-    server.latency_s = options.latency
-    server.json_schema = not options.no_json_schema
-    server.responder = support_responder if options.responder == "support" else default_responder
-    if options.fault_rate:
-        server.chaos = random_faults(options.fault_rate, options.seed)
-    server.start()
-    print(server.url, flush=True)
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        server.stop()
-
-
-if __name__ == "__main__":
-    main()
