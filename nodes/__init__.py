@@ -1,5 +1,6 @@
 """HOW it is done: attempts, retries, gates, people. Factories that take a policy and add nodes to a graph."""
 
+from nodes.call.wrap import guard
 from nodes.decide import Again, Escalate, Fallback, GiveUp, decide
 from nodes.gate import Check, add_gate
 from nodes.graph import CheckedGraph, add_retired, compile_graph
@@ -7,7 +8,7 @@ from nodes.policy import Policy, exponential, fixed
 from nodes.retry import add_retry
 from nodes.review import add_review, validate_answer
 from nodes.step import StepSpec, add_step
-from nodes.task import Task
+from nodes.task import StepFunction, Task
 from nodes.turn import begin_turn
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Fallback",
     "GiveUp",
     "Policy",
+    "StepFunction",
     "StepSpec",
     "Task",
     "add_gate",
@@ -30,5 +32,6 @@ __all__ = [
     "decide",
     "exponential",
     "fixed",
+    "guard",
     "validate_answer",
 ]

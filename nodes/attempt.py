@@ -7,13 +7,12 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from langgraph.errors import InvalidUpdateError
-from pydantic import BaseModel
 
 from nodes import events
-from nodes.call import Call, Usage, classify_error, get_guard
+from nodes.call import Call, Usage, classify_error, get_guard, using_call
 from nodes.context import deadline_of, ladder_start
 from nodes.decide import summarise
 from nodes.errors import (
@@ -29,7 +28,8 @@ from nodes.errors import (
     Transient,
 )
 from nodes.policy import ResolvedPolicy
-from nodes.task import Task
+from nodes.task import AnyTask
+from nodes.view import View
 from state import Attempt, Checked, Failure, Provenance, RunContext, RunState, Spend
 
 GRACE_S = 0.05
@@ -38,24 +38,33 @@ GRACE_S = 0.05
 REGENERATION_TEMPERATURE = 0.3
 """Added for each regeneration: an answer that a gate refused should not come back word for word."""
 
+KEPT_BY_US: Final = frozenset({"attempts", "failures", "feedback", "provenance", "retry_decisions", "spend", "visits"})
+"""Fields that a step writes about its own work."""
+
 
 @dataclass
 class Trial:
     """One attempt in the making: what it may use, how it ends, what it writes."""
 
-    task: Task[Any, Any]
+    task: AnyTask
     policy: ResolvedPolicy
-    state: RunState
+    view: View
     context: RunContext
     entry: str
     thread: str
     channels: Mapping[str, Any]
     durable: bool = False
     """Whether the step runs again after a crash, so that answers are worth keeping."""
+    gated: bool = False
+    """Whether a gate decides if the output counts."""
 
     def __post_init__(self) -> None:
-        earlier = self.state.attempts_of(self.task.name)
-        self.pending = self.state.failures.get(self.task.name)
+        self.state = self.view.run
+        self.pending = pending_failure(self.state, self.task.name)
+        visit, earlier = self.state.visits.get(self.task.name, 0), self.state.attempts_of(self.task.name)
+        if earlier and self.pending is None:
+            # Nobody sent it back, so it is not a retry: the loop of an agent, or another input on the thread.
+            visit, earlier = visit + 1, []
         self.first_choice = ladder_start(self.task, self.context)
         self.provider, _, named_model = self.entry.partition(":")
         self.model = named_model or self.context.model or ""
@@ -71,7 +80,7 @@ class Trial:
         self.resent = bool(sent) and sent[-1].outcome != "throttled"
         self.attempt = Attempt(
             step=self.task.name,
-            visit=self.state.visits.get(self.task.name, 0),
+            visit=visit,
             n=len(earlier) + 1,
             entry=self.entry,
             provider=self.provider,
@@ -95,7 +104,7 @@ class Trial:
             visit=attempt.visit,
             timeout_s=self.timeout,
             feedback=state.feedback.get(attempt.step),
-            temperature=REGENERATION_TEMPERATURE * attempt.visit if attempt.step in state.feedback else 0.0,
+            temperature=REGENERATION_TEMPERATURE * min(attempt.visit, 3) if attempt.step in state.feedback else 0.0,
             max_cost_microusd=self.policy.max_cost_microusd,
             step_spent_microusd=state.spend.get(attempt.step, Spend()).cost_microusd,
             run_spent_microusd=state.spent_microusd,
@@ -109,23 +118,27 @@ class Trial:
 
     async def run(self) -> dict[str, Any]:
         """Attempt the task once and return the update of the state."""
-        inputs = self.task.read(self.state)
+        inputs = self.task.read(self.view.state)
         call = self.call()
         if self.late:
-            return self.failed(CallTimeout("the run's deadline passed before the attempt"), call.usage)
+            return self.failed(CallTimeout("the run's deadline passed before the attempt"), call)
         try:
             async with asyncio.timeout(self.timeout) as bound:
                 call.allow = self.extending(bound)
-                output = await self.task.run(self.provider, inputs, call)
-            self.check(output)
+                with using_call(call):
+                    output = await self.task.run(self.provider, inputs, call)
+            fields = self.task.fields(output)
+            self.check(fields)
         except asyncio.CancelledError:
             if (current := asyncio.current_task()) is None or current.cancelling():
                 raise
-            return self.failed(Transient("the provider cancelled its own call"), call.usage)
+            return self.failed(Transient("the provider cancelled its own call"), call)
         except Exception as error:
             failure = self.understand(error, call.usage)
-            return self.failed(failure, call.usage)
-        return self.succeeded(inputs, output, call.usage)
+            return self.failed(failure, call)
+        if not self.gated:
+            call.shown.confirm()
+        return self.succeeded(self.task.input_hash(inputs), fields, call.usage)
 
     def extending(self, bound: asyncio.Timeout) -> Callable[[float], None]:
         """Return what gives the attempt as much time as its request has, at most up to the ceiling."""
@@ -139,13 +152,17 @@ class Trial:
 
         return allow
 
-    def check(self, output: BaseModel) -> None:
-        """Hold the outputs against the fields of the state; raises `InvalidOutput` naming the first that differs."""
-        for name in self.task.outputs:
-            channel = self.channels.get(name)
+    def check(self, fields: Mapping[str, Any]) -> None:
+        """Hold what is written against the state; raises `InvalidOutput` naming the first field that does not fit."""
+        for name, value in fields.items():
+            if name in KEPT_BY_US:
+                raise Permanent(f"step {self.task.name!r} writes {name!r}, which is written for it")
+            if name not in self.channels:
+                raise Permanent(f"step {self.task.name!r} writes {name!r}, which the state does not have")
+            channel = self.channels[name]
             if isinstance(channel, Checked):
                 try:
-                    channel.check(getattr(output, name))
+                    channel.check(value)
                 except InvalidUpdateError as error:
                     raise InvalidOutput(f"{self.provider}: {error}") from None
 
@@ -195,13 +212,18 @@ class Trial:
             cost_microusd=before.cost_microusd + usage.cost_microusd,
         )
         events.emit(events.AttemptEnded(self.thread, attempt))
-        return {"attempts": [attempt], "spend": {attempt.step: spend}}
+        update: dict[str, Any] = {"attempts": [attempt], "spend": {attempt.step: spend}}
+        if attempt.visit != self.state.visits.get(attempt.step, 0):
+            update["visits"] = {attempt.step: attempt.visit}
+        return update
 
-    def failed(self, error: Exception, usage: Usage) -> dict[str, Any]:
-        """Record a failure for the retry node."""
+    def failed(self, error: Exception, call: Call) -> dict[str, Any]:
+        """Record a failure for the retry node, and take back what was shown of the answer."""
+        usage = call.usage
         known = isinstance(error, CallError)
         outcome = error.outcome if isinstance(error, CallError) else "crashed"
         message = str(error) if known else f"{type(error).__name__}: {error}"
+        call.shown.retract(outcome)
         held = isinstance(error, HeldBack) and usage.calls == 0
         update = self.close(usage, outcome, message, held=held)
         failure = Failure(
@@ -217,7 +239,7 @@ class Trial:
         feedback = {self.task.name: message} if outcome == "invalid_output" else {}
         return update | {"failures": {self.task.name: failure}, "feedback": feedback}
 
-    def succeeded(self, inputs: BaseModel, output: BaseModel, usage: Usage) -> dict[str, Any]:
+    def succeeded(self, input_hash: str, fields: Mapping[str, Any], usage: Usage) -> dict[str, Any]:
         """Write the outputs, where they came from, and settle the failure that was pending."""
         update = self.close(usage, "ok")
         source = Provenance(
@@ -227,13 +249,12 @@ class Trial:
             provider=self.provider,
             model=usage.model or self.attempt.model,
             variant=self.attempt.variant,
-            input_hash=self.task.input_hash(inputs),
+            input_hash=input_hash,
         )
-        update |= {name: getattr(output, name) for name in self.task.outputs}
-        update["provenance"] = dict.fromkeys(self.task.outputs, source)
+        update = {**fields, **update, "provenance": dict.fromkeys(fields, source)}
         if self.task.name in self.state.feedback:
             update["feedback"] = {self.task.name: None}
-        if self.pending is not None:
+        if self.task.name in self.state.failures:
             update["failures"] = {self.task.name: None}
         if self.entry != self.first_choice:
             decision = self.pending.decision if self.pending is not None else None
@@ -242,3 +263,12 @@ class Trial:
             why = decision.reason if decision is not None and fell else summarise(self.task.name, earlier)
             update |= {"degraded": True, "reasons": [f"{why}; {self.entry} answered instead"]}
         return update
+
+
+def pending_failure(state: RunState, step: str) -> Failure | None:
+    """Return the failure that the retry node has sent a step back for.
+
+    One that it has not released belongs to an input that was left unfinished: another one has come since.
+    """
+    failure = state.failures.get(step)
+    return failure if failure is not None and failure.released else None

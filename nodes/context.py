@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from nodes.call import call_settings
 from nodes.errors import ConfigurationError
-from nodes.task import Task
+from nodes.task import AnyTask
 from state import RunContext, RunState, describe
 
 
@@ -40,7 +40,7 @@ def deadline_of(state: RunState, context: RunContext) -> float | None:
     return max([began, *(record.decided_at for record in state.decisions)]) + context.deadline_s
 
 
-def ladder_start(task: Task[Any, Any], context: RunContext) -> str:
+def ladder_start(task: AnyTask, context: RunContext) -> str:
     """Return the first entry of a task's ladder: by context, then by settings; a task with one provider uses that."""
     if len(task.providers) == 1:
         return next(iter(task.providers))

@@ -5,6 +5,7 @@
     ├── StopRun                 nothing more can succeed until somebody acts: the thread stays resumable
     │   ├── ConfigurationError  a setting is wrong: key refused, unknown model, no price, no provider
     │   ├── BudgetSpent         the cap of the whole command, or of the day, is spent
+    │   ├── StepFailed          a step is exhausted, and its graph says neither where to go on nor whom to ask
     │   └── GuardUnavailable    the state that guards share cannot be reached, so nothing may be sent
     ├── UnexpectedError         what no part of Surefoot expected, with its text redacted
     ├── NeedsCheckpointer       a person must be asked, but there is no saver to wait in
@@ -52,6 +53,10 @@ class ConfigurationError(StopRun):
 
 class BudgetSpent(StopRun):
     """The cost cap of the command, of the day, or of the tenant's day is spent."""
+
+
+class StepFailed(StopRun):
+    """A step is exhausted, and there is neither a node to go on with nor a saver to wait in for a person."""
 
 
 class GuardUnavailable(StopRun):

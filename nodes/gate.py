@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from langchain_core.messages import BaseMessage, RemoveMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import StateGraph
 
 from nodes import bridge, events
+from nodes.call import tokens
 from nodes.step import Route, StepSpec, route_function
+from nodes.view import View, Viewer
 from state import Failure, RunState, Verdict
 
 DEFAULT_DEADLINE = 2.0
@@ -52,44 +55,50 @@ def add_gate(
 ) -> None:
     """Add a gate on the output `field` of `step`.
 
-    `source` gives the text that the output may draw on. After `regenerations` refused versions the step fails for
+    `source` gives the text that the output may draw on. A `field` of messages is judged by its last message, and a
+    refused one is removed. After `regenerations` refused versions the step fails for
     good on this provider. `review` is the review node, needed by checks whose action is `escalate`.
     """
     if not review and any(check.action == "escalate" for check in checks):
         raise ValueError(f"gate {name!r}: a check escalates, so name the review node")
     choose, targets = route_function(then)
     step_name = step.task.name
+    step.gates.append(name)
+    viewer = Viewer(builder)
 
-    async def gate(state: RunState, config: RunnableConfig) -> dict[str, Any]:
-        visit = state.visits.get(step_name, 0)
-        attempt = state.provenance[field].attempt if field in state.provenance else 0
-        verdicts = await judge(name, getattr(state, field), source(state), checks, visit, attempt)
+    async def gate(view: View, config: RunnableConfig) -> dict[str, Any]:
+        run, output = view.run, view.get(field)
+        visit = run.visits.get(step_name, 0)
+        attempts = run.attempts_of(step_name)
+        attempt = attempts[-1].n if attempts else 0
+        verdicts = await judge(name, _text(output), source(view.state), checks, visit, attempt)
         events.emit(events.GateJudged(bridge.thread_of(config), tuple(verdicts)))
-        last = len(_refused_versions(state, name)) >= regenerations
-        return _consequence(verdicts, step_name, field, visit, last=last)
+        last = len(_refused_versions(run, name)) >= regenerations
+        update = _consequence(verdicts, step_name, field, _discard(output), visit, last=last)
+        _show(update, step_name, visit, attempt, field)
+        return update
 
-    # `Any`, because LangGraph reads the annotation: it would hand over a RunState without the pipeline's fields.
-    def after(state: Any) -> str:
-        if step_name in state.failures:
+    def after(view: View) -> str:
+        if step_name in view.run.failures:
             return retry
-        if review and name in state.escalations:
+        if review and name in view.run.escalations:
             return review
-        return step_name if getattr(state, field) is None else choose(state)
+        return step_name if step_name in view.run.feedback else choose(view.state)
 
-    builder.add_node(name, bridge.node(gate, name))
+    viewer.add_node(name, gate)
     extra = [review] if review else []
-    builder.add_conditional_edges(name, after, list(dict.fromkeys([*targets, step_name, retry, *extra])))
+    viewer.add_routes(name, after, list(dict.fromkeys([*targets, step_name, retry, *extra])))
 
 
 async def judge(
-    gate: str, output: Any, source: str, checks: Sequence[Check], visit: int, attempt: int = 0
+    gate: str, output: str, source: str, checks: Sequence[Check], visit: int, attempt: int = 0
 ) -> list[Verdict]:
     """Run all checks, each in a thread under its own deadline, and return a verdict for each."""
 
     async def one(check: Check) -> Verdict:
         try:
             async with asyncio.timeout(check.deadline):
-                detail = await bridge.in_thread(check.run, str(output or ""), source)
+                detail = await bridge.in_thread(check.run, output, source)
         except TimeoutError:
             detail = f"the check gave no verdict within {check.deadline:g} s"
         except Exception as error:
@@ -115,7 +124,32 @@ def _refused_versions(state: RunState, gate: str) -> set[int]:
     return {v.visit for v in ours if not v.passed and v.action != "record"}
 
 
-def _consequence(verdicts: list[Verdict], step: str, field: str, visit: int, *, last: bool) -> dict[str, Any]:
+def _text(output: Any) -> str:
+    """Return what a gate judges of an output."""
+    if isinstance(output, list) and output and isinstance(output[-1], BaseMessage):
+        output = output[-1].text
+    return str(output or "")
+
+
+def _discard(output: Any) -> Any:
+    """Return the update that removes a refused output."""
+    if isinstance(output, list) and output and isinstance(output[-1], BaseMessage):
+        return [RemoveMessage(id=str(output[-1].id))]
+    return None
+
+
+def _show(update: Mapping[str, Any], step: str, visit: int, attempt: int, field: str) -> None:
+    """Tell whoever watches the answers come in what the gate made of this one; a version that a person judges waits."""
+    if field in update:
+        reason = "; ".join(f"{v.check}: {v.detail}" for v in update["verdicts"] if not v.passed)
+        tokens.show(tokens.RETRACTED, step, visit, attempt, reason=reason)
+    elif "escalations" not in update:
+        tokens.show(tokens.CONFIRMED, step, visit, attempt)
+
+
+def _consequence(
+    verdicts: list[Verdict], step: str, field: str, discard: Any, visit: int, *, last: bool
+) -> dict[str, Any]:
     """Return the update that follows from the verdicts; the most serious action wins."""
     update: dict[str, Any] = {"verdicts": verdicts}
     violations = [v for v in verdicts if not v.passed]
@@ -128,7 +162,7 @@ def _consequence(verdicts: list[Verdict], step: str, field: str, visit: int, *, 
     if "escalate" in actions:
         # The refused version stays: it is what the person judges.
         return update | {"escalations": {verdicts[0].gate: said}, "degraded": True, "reasons": [said]}
-    update |= {field: None, "provenance": {field: None}}
+    update |= {field: discard, "provenance": {field: None}}
     if last or "fallback" in actions:
         failure = Failure(step=step, outcome="gate_failed", error=said, failed_at=time.time(), visit=visit)
         return update | {"failures": {step: failure}}

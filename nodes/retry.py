@@ -20,9 +20,21 @@ from langgraph.types import Command, interrupt
 from nodes import bridge, events
 from nodes.context import deadline_of, run_context
 from nodes.decide import Again, Escalate, Fallback, GiveUp, decide
-from nodes.errors import InputError
+from nodes.errors import InputError, StepFailed
+from nodes.review import ask_until_valid
 from nodes.step import StepSpec
-from state import Attempt, Decision, DecisionMade, Failure, RunContext, RunState
+from nodes.view import View, Viewer
+from state import (
+    ActionRequest,
+    Attempt,
+    Decision,
+    DecisionMade,
+    Failure,
+    ReviewConfig,
+    ReviewRequest,
+    RunContext,
+    RunState,
+)
 
 WAIT_KIND = "surefoot.wait"
 """Marks the interrupt of a thread that waits for a time, not for a person."""
@@ -37,40 +49,43 @@ def add_retry(
 ) -> None:
     """Add the retry node for these steps.
 
-    `escalate_to` is the review node; in a graph without one, a policy that escalates gives up instead.
+    `escalate_to` is the review node; in a graph without one, a policy that escalates gives up instead. A step that
+    has nowhere to go after giving up stops the run: with an interrupt, which is answered with
+    `Command(resume={"type": "accept"})` to try again, or with `StepFailed` in a graph without a saver.
     """
     specs = {spec.task.name: spec for spec in steps}
-    targets = dict.fromkeys([name, *specs, *(spec.on_give_up for spec in steps)])
+    targets = dict.fromkeys([name, *specs, *(spec.on_give_up for spec in steps if spec.on_give_up)])
     if escalate_to is not None:
         targets[escalate_to] = None
 
-    async def retry(state: RunState, config: RunnableConfig) -> Command[str]:
-        undecided = [failure for failure in state.failures.values() if failure.decision is None]
+    async def retry(view: View, config: RunnableConfig) -> Command[str]:
+        undecided = [failure for failure in view.run.failures.values() if failure.decision is None]
         if undecided:
-            return _decide_all(specs, state, undecided, escalate_to or "", name, bridge.thread_of(config))
-        return await _wait_and_release(state, run_context(), name, config)
+            return _decide_all(specs, view, undecided, escalate_to or "", name, config)
+        return await _wait_and_release(view.run, run_context(), name, config)
 
-    builder.add_node(name, bridge.node(retry, name), destinations=tuple(targets))
+    Viewer(builder).add_node(name, retry, destinations=tuple(targets))
 
 
 def _decide_all(
     specs: dict[str, StepSpec],
-    state: RunState,
+    view: View,
     failures: Sequence[Failure],
     escalate_to: str,
     name: str,
-    thread: str,
+    config: RunnableConfig,
 ) -> Command[str]:
     """First superstep: choose for every failure, persist the choices, go where they lead."""
     update: dict[str, Any] = {"failures": {}, "reasons": [], "escalations": {}, "feedback": {}, "retry_decisions": []}
     goto: dict[str, None] = {}
+    state = view.run
     for failure in failures:
         spec = specs.get(failure.step)
         if spec is None:
             raise InputError(f"failures: step {failure.step!r} is not served here; known: {', '.join(specs)}")
         attempts, now = state.attempts_of(failure.step, failure.visit), time.time()
         choice = decide(
-            spec.policy.resolve(state),
+            spec.policy.resolve(view.state),
             attempts,
             failure,
             now,
@@ -79,6 +94,15 @@ def _decide_all(
         )
         if isinstance(choice, Escalate) and not escalate_to:
             choice = GiveUp(choice.reason)
+        if isinstance(choice, GiveUp) and not spec.on_give_up:
+            _ask_whether_again(failure.step, choice.reason, config)
+            first = attempts[0].entry if attempts else ""
+            granted = Decision(action="again", at=now, provider=first, reason=f"{choice.reason}; a person let it go on")
+            update["retry_decisions"].append(_made(failure, attempts, granted, now, first))
+            update["failures"][failure.step] = None
+            update["feedback"][failure.step] = None
+            goto[failure.step] = None
+            continue
         match choice:
             case Again(at, provider):
                 decision = Decision(action="again", at=at, provider=provider, reason=failure.error)
@@ -100,8 +124,22 @@ def _decide_all(
             update["reasons"].append(decision.reason)
             update["feedback"][failure.step] = None
             update["degraded"] = True
-        events.emit(events.RetryDecided(thread, failure.step, decision))
+        events.emit(events.RetryDecided(bridge.thread_of(config), failure.step, decision))
     return Command(update=update, goto=list(goto))
+
+
+def _ask_whether_again(step: str, reason: str, config: RunnableConfig) -> None:
+    """Stop until a person lets a step be tried again, in a new visit; raises `StepFailed` without a saver."""
+    if not bridge.has_saver(config):
+        raise StepFailed(f"{reason}; run it again, or name a node to go on with (on_give_up)")
+    request = ReviewRequest(
+        action_request=ActionRequest(action="retry", args={"step": step}),
+        config=ReviewConfig(allow_edit=False, allow_respond=False, allow_ignore=False),
+        description=f"**{reason}**\n\nAccept to try again.",
+        reasons={step: reason},
+        asked_at=time.time(),
+    )
+    ask_until_valid(request, RunState, bridge.thread_of(config))
 
 
 def _made(failure: Failure, attempts: Sequence[Attempt], decision: Decision, now: float, after: str) -> DecisionMade:

@@ -43,11 +43,13 @@ def add_review(
     """
     choose, targets = route_function(then)
     schema = builder.state_schema
+    if not issubclass(schema, RunState):
+        raise TypeError(f"add_review needs a state that extends RunState, which {schema.__name__} does not")
 
     def review(state: S, config: RunnableConfig) -> dict[str, Any]:
         request = ask(state)
         thread = bridge.thread_of(config)
-        decision = _default_without_saver(request, config) or _ask_until_valid(request, schema, thread)
+        decision = _default_without_saver(request, config) or ask_until_valid(request, schema, thread)
         extra = dict(answer(state, decision))
         return _decided(state, request, decision, decision.edits | extra, tasks)
 
@@ -90,7 +92,7 @@ def _validate_edit(request: ReviewRequest, schema: type[BaseModel], field: str, 
         raise InputError(f"the edit does not fit: {describe(error)}") from None
 
 
-def _ask_until_valid(request: ReviewRequest, schema: type[BaseModel], thread: str) -> ReviewDecision:
+def ask_until_valid(request: ReviewRequest, schema: type[BaseModel], thread: str) -> ReviewDecision:
     """Interrupt until an answer fits. Earlier answers are replayed by LangGraph in order, so the loop is stable."""
     while True:
         try:

@@ -8,19 +8,19 @@ spent budget.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import StateGraph
 
 from nodes import bridge
-from nodes.attempt import Trial
+from nodes.attempt import Trial, pending_failure
 from nodes.call import prepare_settings
 from nodes.context import ladder_start, run_context
 from nodes.policy import Policy
-from nodes.task import Task
-from state import RunState
+from nodes.task import AnyTask, FunctionTask, StepFunction, Task
+from nodes.view import NodeOfView, View, Viewer
 
 Route: TypeAlias = str | tuple[Callable[[Any], str], Sequence[str]]
 """The next node, or a function of the state together with all nodes that it may name."""
@@ -28,42 +28,53 @@ Route: TypeAlias = str | tuple[Callable[[Any], str], Sequence[str]]
 
 @dataclass(frozen=True)
 class StepSpec:
-    """What the retry and review nodes need to know about a step."""
+    """What the retry, gate and review nodes need to know about a step."""
 
-    task: Task[Any, Any]
+    task: AnyTask
     policy: Policy
     on_give_up: str
+    """Where the run goes on without it; empty where nobody would see that it is missing."""
+    gates: list[str] = field(default_factory=list)
+    """Gates that its output has to pass: until then it is provisional."""
 
 
 def add_step(
     builder: StateGraph[Any, Any, Any, Any],
-    task: Task[Any, Any],
+    work: Task[Any, Any] | StepFunction,
     policy: Policy,
     *,
     then: Route,
+    name: str = "",
     on_give_up: str | None = None,
     retry: str = "retry",
 ) -> StepSpec:
-    """Add a node that attempts `task` once, and its edges: to `retry` while a failure is pending, else to `then`.
+    """Add a node that attempts some work once, and its edges: to `retry` while a failure is pending, else to `then`.
 
-    Returns the spec to hand to `add_retry`. `on_give_up` is where the retry node sends the run after giving up; it
-    defaults to `then` when that is a single node. Raises `ValueError` when the state lacks a field that the task
-    writes, `ConfigurationError` when the ladder names a provider that the task does not have.
+    `work` is a `Task`, or a function `(state, call) -> update` for a node of an existing graph; `name` names the node
+    of a function, its own name does by default. The state may be anybody's: fields of a run that it lacks are added.
+    A step that is entered again, in the loop of an agent or by another input, begins a new visit with all its retries.
+    Returns the spec to hand to `add_retry`. `on_give_up` is where the retry node sends the run after giving up. It
+    defaults to `then` when that is a single node and the graph returns `degraded`; otherwise nobody would see that the
+    step is missing, so the retry node asks a person whether to try again.
+    Raises `ValueError` when the state lacks a field that the task writes, `ConfigurationError` when the ladder names a
+    provider that the task does not have.
     """
-    fields = getattr(builder.state_schema, "model_fields", {})
-    if missing := [name for name in task.outputs if name not in fields]:
+    task = work if isinstance(work, Task) else FunctionTask(name or getattr(work, "__name__", ""), work)
+    viewer = Viewer(builder)
+    if missing := [output for output in task.outputs if output not in builder.channels]:
         raise ValueError(f"task {task.name!r} writes {missing}, which {builder.state_schema.__name__} does not have")
     for entry in () if callable(policy.fallback) else policy.fallback:
         task.provider(entry.partition(":")[0])
-    builder.add_node(task.name, bridge.node(_attempt_function(task, policy, builder.channels), task.name))
     choose, targets = route_function(then)
-
-    # `Any`, because LangGraph reads the annotation: it would hand over a RunState without the pipeline's fields.
-    def after(state: Any) -> str:
-        return retry if task.name in state.failures else choose(state)
-
-    builder.add_conditional_edges(task.name, after, [*targets, retry])
-    return StepSpec(task, policy, on_give_up or targets[0])
+    told = "degraded" in builder.schemas.get(builder.output_schema, ())
+    spec = StepSpec(task, policy, on_give_up or (then if isinstance(then, str) and told else ""))
+    viewer.add_node(task.name, _attempt_function(spec, builder.channels))
+    viewer.add_routes(
+        task.name,
+        lambda view: retry if task.name in view.run.failures else choose(view.state),
+        [*targets, retry],
+    )
+    return spec
 
 
 def route_function(route: Route) -> tuple[Callable[[Any], str], Sequence[str]]:
@@ -74,17 +85,20 @@ def route_function(route: Route) -> tuple[Callable[[Any], str], Sequence[str]]:
     return route
 
 
-def _attempt_function(task: Task[Any, Any], policy: Policy, channels: Mapping[str, Any]) -> bridge.NodeFunction:
-    async def attempt(state: RunState, config: RunnableConfig) -> dict[str, Any]:
+def _attempt_function(spec: StepSpec, channels: Mapping[str, Any]) -> NodeOfView:
+    task = spec.task
+
+    async def attempt(view: View, config: RunnableConfig) -> dict[str, Any]:
         context = run_context()
         await prepare_settings()
-        pending = state.failures.get(task.name)
         entry = ladder_start(task, context)
+        pending = pending_failure(view.run, task.name)
         if pending is not None and pending.decision is not None and pending.decision.provider:
             entry = pending.decision.provider
         await task.ready(entry.partition(":")[0])
-        resolved, thread = policy.resolve(state), bridge.thread_of(config)
+        resolved, thread = spec.policy.resolve(view.state), bridge.thread_of(config)
         durable = bridge.has_saver(config)
-        return await Trial(task, resolved, state, context, entry, thread, channels, durable).run()
+        trial = Trial(task, resolved, view, context, entry, thread, channels, durable, gated=bool(spec.gates))
+        return await trial.run()
 
     return attempt

@@ -8,13 +8,13 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from nodes.bridge import in_thread
 from nodes.call import Call
-from nodes.errors import ConfigurationError, InputError, InvalidOutput
+from nodes.errors import ConfigurationError, InputError, InvalidOutput, Permanent
 from state import describe
 
 In = TypeVar("In", bound=BaseModel)
@@ -54,9 +54,12 @@ class Task(Generic[In, Out]):
         """Names of the fields that the task writes."""
         return tuple(self.output.model_fields)
 
-    def read(self, state: BaseModel) -> In:
-        """Take the inputs out of a state; raises `InputError` naming what is missing."""
-        values = {name: getattr(state, name) for name in self.inputs if hasattr(state, name)}
+    def read(self, state: Any) -> In:
+        """Take the inputs out of a state, a model or a mapping; raises `InputError` naming what is missing."""
+        if isinstance(state, Mapping):
+            values = {name: state[name] for name in self.inputs if name in state}
+        else:
+            values = {name: getattr(state, name) for name in self.inputs if hasattr(state, name)}
         try:
             return self.input.model_validate(values)
         except ValidationError as error:
@@ -71,13 +74,7 @@ class Task(Generic[In, Out]):
 
     async def run(self, provider: str, inputs: In, call: Call) -> Out:
         """Do the task once and validate what comes back; raises `InvalidOutput` for a wrong type."""
-        function = self.provider(provider)
-        if inspect.iscoroutinefunction(function):
-            raw = await function(inputs, call)
-        else:
-            raw = await in_thread(function, inputs, call)
-            if inspect.isawaitable(raw):
-                raw = await raw
+        raw: Any = await _work(self.provider(provider), inputs, call)
         if not isinstance(raw, self.output):
             try:
                 raw = self.output.model_validate(raw)
@@ -91,9 +88,79 @@ class Task(Generic[In, Out]):
             await in_thread(self.prepare[provider])
             self._prepared.add(provider)
 
+    def fields(self, output: Out) -> dict[str, Any]:
+        """Return the fields of the state that an output is written to."""
+        return {name: getattr(output, name) for name in self.outputs}
+
     def input_hash(self, inputs: In) -> str:
         """Hash the inputs and the prompt version, to tell later whether an output is stale."""
         return hash_of([self.name, self.version, inputs.model_dump(mode="json")])
+
+
+StepFunction: TypeAlias = Callable[[Any, Call], Any]
+"""Takes the state and the guarded call, and returns an update of the state; a plain function is run in a thread."""
+
+FUNCTION: Final = "function"
+"""Name of the only provider of a `FunctionTask`."""
+
+
+@dataclass(frozen=True)
+class FunctionTask:
+    """A function of the whole state as a task: for graphs whose nodes are functions already.
+
+    It knows no providers. Whatever rung of a ladder is tried, the function is called, and `call.provider` and
+    `call.model_name` tell which.
+    """
+
+    name: str
+    function: StepFunction
+    providers: Mapping[str, StepFunction] = dataclasses.field(init=False)
+    outputs: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "providers", {FUNCTION: self.function})
+
+    def provider(self, _name: str) -> StepFunction:
+        """Return the function."""
+        return self.function
+
+    def read(self, state: Any) -> Any:
+        """Return the state as it is."""
+        return state
+
+    async def run(self, _provider: str, inputs: Any, call: Call) -> Mapping[str, Any]:
+        """Call the function; raises `Permanent` for a result that is no update of the state."""
+        update: Any = await _work(self.function, inputs, call)
+        if update is None:
+            return {}
+        if not isinstance(update, Mapping):
+            raise Permanent(
+                f"step {self.name!r} has to return a dict of fields, got {type(update).__name__}; "
+                "where to go next is said by `then`"
+            )
+        return update
+
+    async def ready(self, _provider: str) -> None:
+        """Nothing has to be prepared."""
+
+    def fields(self, output: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the update."""
+        return dict(output)
+
+    def input_hash(self, _inputs: Any) -> str:
+        """Return an empty text: what the function read of the state is not known."""
+        return ""
+
+
+AnyTask: TypeAlias = Task[Any, Any] | FunctionTask
+
+
+async def _work(function: Callable[..., Any], inputs: Any, call: Call) -> Any:
+    """Call a provider: a coroutine function on the loop, any other in a thread."""
+    if inspect.iscoroutinefunction(function):
+        return await function(inputs, call)
+    raw = await in_thread(function, inputs, call)
+    return await raw if inspect.isawaitable(raw) else raw
 
 
 def hash_of(value: Any) -> str:

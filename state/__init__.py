@@ -16,7 +16,7 @@ from state.records import (
     scrub,
 )
 from state.review import ActionRequest, DecisionRecord, ReviewConfig, ReviewDecision, ReviewRequest
-from state.run import RunContext, RunState
+from state.run import RunContext, RunFields, RunState
 from state.support import CATEGORIES, URGENCIES, Category, SupportInput, SupportState, Team, Urgency
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "ReviewDecision",
     "ReviewRequest",
     "RunContext",
+    "RunFields",
     "RunState",
     "Spend",
     "Sticky",

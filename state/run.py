@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
@@ -70,6 +70,30 @@ class RunState(BaseModel):
     def decided(self, reason: str) -> bool:
         """Tell whether a person has already decided about a reason in this turn."""
         return any(reason in record.reasons for record in self.decisions)
+
+
+class RunFields(TypedDict, total=False):
+    """The fields of `RunState` for a state that is a `TypedDict`: `class State(MessagesState, RunFields)`.
+
+    A graph works without naming them: its steps add them. Named, they are part of what the graph returns, so that a
+    caller sees whether a result is degraded and why. In nodes they hold the stored form: plain JSON-able data.
+    """
+
+    tenant: Annotated[str, Checked]
+    started_at: Annotated[float, Checked]
+    attempts: Annotated[list[Attempt], Appended]
+    visits: Annotated[dict[str, NonNegativeInt], Merged]
+    failures: Annotated[dict[str, Failure], Merged]
+    retry_decisions: Annotated[list[DecisionMade], Appended]
+    feedback: Annotated[dict[str, Redacted], Merged]
+    spend: Annotated[dict[str, Spend], Merged]
+    verdicts: Annotated[list[Verdict], Appended]
+    provenance: Annotated[dict[str, Provenance], Merged]
+    degraded: Annotated[bool, Sticky]
+    reasons: Annotated[list[str], Appended]
+    escalations: Annotated[dict[str, str], Merged]
+    review: Annotated[list[DecisionRecord], Appended]
+    outcome: Annotated[str | None, Checked]
 
 
 class RunContext(BaseModel):

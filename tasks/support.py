@@ -165,7 +165,7 @@ async def judge_urgency_openai(ticket: ClassifiedTicket, call: Call) -> UrgencyJ
 async def draft_openai(request: DraftRequest, call: Call) -> Draft:
     """Ask a model for a first response."""
     prompt = DRAFT_PROMPT.format(team=request.team.replace("_", " ")) + _quoted(request)
-    return (await call.model(prompt, Draft, max_tokens=400, temperature=0.3)).value
+    return (await call.model(prompt, Draft, max_tokens=400, temperature=0.3, stream=True)).value
 
 
 def classify_embedded(ticket: Ticket, _call: Call) -> Classification:

@@ -1,7 +1,8 @@
 """The guarded model call: priced, admitted, bounded in time, settled once, parsed and classified."""
 
+from nodes.call.asking import reset_contacts
 from nodes.call.budget import CommandBudget, spending_cap
-from nodes.call.call import Call, reset_contacts
+from nodes.call.call import Call, current_call, using_call
 from nodes.call.classify import EndpointRefusal, classify_error
 from nodes.call.current import get_guard, limits_of, set_guard, using_guard
 from nodes.call.endpoint import chat_endpoint
@@ -31,6 +32,7 @@ __all__ = [
     "call_settings",
     "chat_endpoint",
     "classify_error",
+    "current_call",
     "estimate_microusd",
     "get_guard",
     "limits_of",
@@ -40,5 +42,6 @@ __all__ = [
     "reset_contacts",
     "set_guard",
     "spending_cap",
+    "using_call",
     "using_guard",
 ]

@@ -9,8 +9,8 @@ import asyncio
 import os
 import threading
 import warnings
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -57,28 +57,38 @@ async def send(
 
     `timeout_s` bounds each wait for bytes; the caller bounds the whole.
     """
-    model = await _model(endpoint)
+    model = await chat_model(endpoint)
     import openai
 
-    try:
-        message = await model.ainvoke(list(messages), timeout=timeout_s, **parameters)
-    except (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError) as error:
-        if error.completion is None:
-            raise
-        # The client makes an exception of an answer that was paid for: take text and usage out of it again.
-        return _from_completion(error.completion)
-    except openai.APIResponseValidationError:
-        raise NoCompletion(_no_completion(endpoint)) from None
-    except (openai.OpenAIError, OSError):
-        raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-        # The client stumbled over a body that is no completion; its message quotes the body.
-        raise NoCompletion(_no_completion(endpoint)) from None
+    with completions_only(endpoint):
+        try:
+            message = await model.ainvoke(list(messages), timeout=timeout_s, **parameters)
+        except (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError) as error:
+            if error.completion is None:
+                raise
+            # The client makes an exception of an answer that was paid for: take text and usage out of it again.
+            return _from_completion(error.completion)
     return _from_message(message)
 
 
-def _no_completion(endpoint: Endpoint) -> str:
-    return f"{endpoint.host} answered with something that is no chat completion"
+@contextmanager
+def completions_only(endpoint: Endpoint) -> Iterator[None]:
+    """Raise `NoCompletion` where the client stumbles over a body that is no completion; its message quotes the body."""
+    import openai
+
+    try:
+        yield
+    except openai.APIResponseValidationError:
+        raise no_completion(endpoint) from None
+    except (openai.OpenAIError, OSError):
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        raise no_completion(endpoint) from None
+
+
+def no_completion(endpoint: Endpoint) -> NoCompletion:
+    """Return the error that says so."""
+    return NoCompletion(f"{endpoint.host} answered with something that is no chat completion")
 
 
 def _from_message(message: Any) -> Answer:
@@ -90,8 +100,8 @@ def _from_message(message: Any) -> Answer:
         text=content or (refusal if isinstance(refusal, str) else ""),
         finish_reason=metadata.get("finish_reason") or "",
         refused=bool(refusal),
-        usage=_usage(reported),
-        logprobs=_logprobs(metadata.get("logprobs")),
+        usage=usage_of(reported),
+        logprobs=logprobs_of(metadata.get("logprobs")),
         model=metadata.get("model_name") or "",
     )
 
@@ -104,13 +114,13 @@ def _from_completion(completion: Any) -> Answer:
         text=message.get("content") or "",
         finish_reason=choice.get("finish_reason") or "",
         refused=bool(message.get("refusal")),
-        usage=_usage(data.get("usage") or {}),
-        logprobs=_logprobs(choice.get("logprobs")),
+        usage=usage_of(data.get("usage") or {}),
+        logprobs=logprobs_of(choice.get("logprobs")),
         model=data.get("model") or "",
     )
 
 
-def _usage(reported: dict[str, Any]) -> TokenUsage | None:
+def usage_of(reported: dict[str, Any]) -> TokenUsage | None:
     """Read the usage; None when one of the two counts is missing, as half a usage prices nothing."""
     tokens_in, tokens_out = reported.get("prompt_tokens"), reported.get("completion_tokens")
     if not isinstance(tokens_in, int) or not isinstance(tokens_out, int) or tokens_in < 0 or tokens_out < 0:
@@ -121,7 +131,8 @@ def _usage(reported: dict[str, Any]) -> TokenUsage | None:
     return TokenUsage(tokens_in, tokens_out, details.get("cached_tokens") or 0, details.get("cache_write_tokens") or 0)
 
 
-def _logprobs(reported: Any) -> tuple[TokenLogprob, ...]:
+def logprobs_of(reported: Any) -> tuple[TokenLogprob, ...]:
+    """Read the log-probabilities; none at all when one of them is malformed."""
     content = reported.get("content") if isinstance(reported, dict) else None
     tokens = []
     for item in content or ():
@@ -185,20 +196,30 @@ _lock = threading.Lock()
 _pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
 
 
-async def _model(endpoint: Endpoint) -> ChatOpenAI:
+async def chat_model(endpoint: Endpoint) -> ChatOpenAI:
     """Return the running loop's chat model for an endpoint.
 
     The first one is made in a thread: importing the client takes a second and reads files, which would block the loop.
     """
+    pool = await _pool_of_loop()
+    if (endpoint.key_id, endpoint.model) not in pool.models:
+        return await asyncio.to_thread(pool.model, endpoint)
+    return pool.model(endpoint)
+
+
+async def http_of_loop() -> Any:
+    """Return the HTTP client of the running loop, which is closed with it."""
+    return (await _pool_of_loop()).http
+
+
+async def _pool_of_loop() -> _Pool:
     loop = asyncio.get_running_loop()
     if (pool := _pools.get(loop)) is None:
         http = await asyncio.to_thread(_http_client)
         pool = _pool(loop, http)
         if pool.http is not http:
             await http.aclose()
-    if (endpoint.key_id, endpoint.model) not in pool.models:
-        return await asyncio.to_thread(pool.model, endpoint)
-    return pool.model(endpoint)
+    return pool
 
 
 def _http_client() -> Any:

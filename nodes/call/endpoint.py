@@ -78,6 +78,8 @@ class Abilities:
     """Whether the schema has to stand in the prompt, because the endpoint does not enforce it."""
     temperature: bool = True
     logprobs: bool = True
+    stream_usage: bool = True
+    """Whether it tells the usage at the end of a stream; else answers come in one piece, for money must be counted."""
     limit: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
 
     def without(self, other: Abilities) -> Abilities:
@@ -87,6 +89,7 @@ class Abilities:
             prompted=self.prompted or other.prompted,
             temperature=self.temperature and other.temperature,
             logprobs=self.logprobs and other.logprobs,
+            stream_usage=self.stream_usage and other.stream_usage,
             limit=other.limit,
         )
 
@@ -131,6 +134,8 @@ def weaker(abilities: Abilities, sent: dict[str, Any], complaint: Complaint) -> 
     words = complaint.param or complaint.text
     if "logprob" in words and "logprobs" in sent:
         return replace(abilities, logprobs=False)
+    if "stream" in words and "stream_options" in sent:
+        return replace(abilities, stream_usage=False)
     if "temperature" in words and "temperature" in sent:
         return replace(abilities, temperature=False)
     if "max_completion_tokens" in words and "max_completion_tokens" in sent:

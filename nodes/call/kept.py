@@ -17,7 +17,11 @@ from nodes.call.prices import TokenUsage
 
 def prompt_hash(model: str, messages: Sequence[BaseMessage]) -> str:
     """Return a short hash of a prompt."""
-    return _hash([model, [(m.type, m.content) for m in messages]])
+    return _hash([model, [(m.type, m.content, _asked_tools(m)) for m in messages]])
+
+
+def _asked_tools(message: BaseMessage) -> list[Any]:
+    return [(call["name"], call["args"]) for call in getattr(message, "tool_calls", ())]
 
 
 def call_id(
@@ -28,7 +32,9 @@ def call_id(
     `index` counts the calls of an attempt, `prompt` is its hash. A step that runs again after a crash makes the same
     calls in the same order, and so finds their answers; a retry has another `n`, and is sent.
     """
-    return _hash([step, visit, n, index, prompt, parameters, variant])
+    # Whether somebody watches has no part in what is asked.
+    asked = {name: value for name, value in parameters.items() if name not in ("stream", "stream_options")}
+    return _hash([step, visit, n, index, prompt, asked, variant])
 
 
 def _hash(value: Any) -> str:

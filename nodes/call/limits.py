@@ -70,6 +70,12 @@ class Limits:
     timeout_samples: int = 50
     """Latencies from which a timeout is learned; below, the request's own holds."""
 
+    first_token_s: float | None = None
+    """Seconds until the first token of a streamed answer; None is the request's own timeout, which an answer in one
+    piece has for all of it. The whole stream may take up to the highest timeout."""
+    token_gap_s: float = 10.0
+    """Seconds between two tokens of a streamed answer: a server that is busy with long prompts pauses for a few."""
+
     halt_s: float = 30.0
     """Seconds that an endpoint which refused a key or a model is left alone before one call tries again: long enough
     to stop a crowd, short enough for somebody who has just fixed the account."""

@@ -137,10 +137,15 @@ def _names(model: str) -> list[str]:
     return ["/".join(parts[i:]) for i in range(len(parts))]
 
 
+def free_price(model: str) -> Price:
+    """Return the price of a model that costs nothing."""
+    zero = Decimal(0)
+    return Price(model, (Rates(0, zero, zero, zero, zero),))
+
+
 def _own_price(model: str, own: ModelPrice | str) -> Price:
     if not isinstance(own, ModelPrice):
-        zero = Decimal(0)
-        return Price(model, (Rates(0, zero, zero, zero, zero),))
+        return free_price(model)
     cached = own.input if own.cached is None else own.cached
     return Price(model, (Rates(0, own.input, own.output, cached, own.input),))
 

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from nodes.call.charge import Charge
 from nodes.call.chat import Answer, TokenLogprob
 from nodes.call.parsing import How, parse, parse_text
 
@@ -36,6 +37,13 @@ class Usage:
     """The model of the last request."""
     timeout_s: float = 0.0
     """Time limit of the last request in seconds; 0 when none was sent."""
+
+    def add(self, charge: Charge) -> None:
+        """Add what one request was charged."""
+        self.tokens_in += charge.tokens_in
+        self.tokens_out += charge.tokens_out
+        self.cost_microusd += charge.cost
+        self.unmetered |= charge.unmetered
 
 
 @dataclass(frozen=True)

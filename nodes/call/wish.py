@@ -23,13 +23,20 @@ class Wish:
     logprobs: bool
     index: int = 0
     """Number of the call within its attempt."""
+    stream: bool = False
+    """Whether somebody watches the answer come in."""
     again: bool = False
     """Whether it was asked before in this attempt: then it draws on the retry budget."""
 
     @property
     def features(self) -> tuple[str, ...]:
         """The parameters that an endpoint may not know."""
-        named = {"response_format": self.schema is not None, "logprobs": self.logprobs, "temperature": True}
+        named = {
+            "response_format": self.schema is not None,
+            "logprobs": self.logprobs,
+            "stream_options": self.stream,
+            "temperature": True,
+        }
         return tuple(name for name, used in named.items() if used)
 
     def parameters(self, abilities: Abilities) -> dict[str, Any]:
@@ -48,6 +55,8 @@ class Wish:
             sent["response_format"] = prompts.response_format(self.schema)
         elif self.schema is not None and abilities.schema == "json_object":
             sent["response_format"] = {"type": "json_object"}
+        if self.stream and abilities.stream_usage:
+            sent |= {"stream": True, "stream_options": {"include_usage": True}}
         return sent
 
     def prompt(self, abilities: Abilities) -> list[BaseMessage]:

@@ -19,11 +19,12 @@ except ImportError as error:
         f"surefoot.testing needs {error.name}: pip install 'surefoot[testing]'", name=error.name
     ) from None
 
-from surefoot.testing.answers import Responder, default_responder, schema_in, support_responder
+from surefoot.testing.answers import Responder, calls_tool, default_responder, schema_in, support_responder
 from surefoot.testing.endpoint import KEY, MODEL, PRICES, OpenAIEndpoint, Recorded, misbehaving_endpoint
 from surefoot.testing.faults import (
     Fault,
     content_filter,
+    cut_stream,
     drip,
     empty,
     fenced,
@@ -51,7 +52,9 @@ __all__ = [
     "Profile",
     "Recorded",
     "Responder",
+    "calls_tool",
     "content_filter",
+    "cut_stream",
     "default_responder",
     "drip",
     "empty",

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
 from typing import Any
 
-Responder = Callable[[dict[str, Any]], str]
-"""Takes the body of a request and returns the text of the answer."""
+Responder = Callable[[dict[str, Any]], str | dict[str, Any]]
+"""Takes the body of a request and returns the text of the answer, or a message such as `calls_tool` makes."""
+
+
+def calls_tool(name: str, **arguments: Any) -> dict[str, Any]:
+    """Return the message of a model that asks for a tool."""
+    function = {"name": name, "arguments": json.dumps(arguments)}
+    identity = hashlib.blake2b(json.dumps(function).encode(), digest_size=6).hexdigest()
+    return {"content": None, "tool_calls": [{"id": f"call_{identity}", "type": "function", "function": function}]}
 
 
 def schema_in(body: dict[str, Any]) -> dict[str, Any] | None:

@@ -76,7 +76,7 @@ class OpenAIEndpoint:
         """The only key that is accepted; None accepts all."""
         self.models: set[str] | None = None
         self.json_schema = self.json_object = self.temperature = self.logprobs = True
-        self.max_completion_tokens = True
+        self.max_completion_tokens = self.stream_options = True
         self.ignore_schema = False
         """Take any response_format and pay no attention to it."""
         self.latency_s = 0.0
@@ -174,63 +174,77 @@ class OpenAIEndpoint:
         kind = (body.get("response_format") or {}).get("type", "")
         if kind and not getattr(self, kind):
             return _unsupported("response_format", f"Invalid parameter: 'response_format' of type '{kind}'")
-        for name in ("temperature", "logprobs", "max_completion_tokens"):
+        for name in ("temperature", "logprobs", "max_completion_tokens", "stream_options"):
             if name in body and not getattr(self, name):
                 return _unsupported(name, f"Unsupported parameter: '{name}' is not supported with this model.")
         return None
 
-    def _text(self, body: dict[str, Any], fault: Fault) -> str:
+    def _message(self, body: dict[str, Any], fault: Fault) -> dict[str, Any]:
+        """Return what the assistant says."""
         seen = {k: v for k, v in body.items() if k != "response_format"} if self.ignore_schema else body
-        text = self.responder(seen)
-        return fault.shape(text) if fault.shape else text
+        said = self.responder(seen)
+        message = {"role": "assistant", "content": said} if isinstance(said, str) else {"role": "assistant", **said}
+        if fault.shape and isinstance(message["content"], str):
+            message["content"] = fault.shape(message["content"])
+        return message | ({"content": None, "refusal": fault.refusal} if fault.refusal else {})
 
-    def _usage(self, body: dict[str, Any], text: str, fault: Fault) -> dict[str, Any] | None:
+    def _usage(self, body: dict[str, Any], message: dict[str, Any], fault: Fault) -> dict[str, Any] | None:
         if fault.usage != "exact":
             return fault.usage if isinstance(fault.usage, dict) else None
+        said = str(message.get("content") or json.dumps(message.get("tool_calls") or ""))
         tokens_in = sum(len(str(message.get("content"))) for message in body["messages"]) // 4 + 3
-        tokens_out = max(1, len(text) // 4)
+        tokens_out = max(1, len(said) // 4)
         return {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
 
     def _completion(self, body: dict[str, Any], fault: Fault) -> dict[str, Any]:
-        text = self._text(body, fault)
+        message = self._message(body, fault)
         choice: dict[str, Any] = {
             "index": 0,
-            "message": {"role": "assistant", "content": None if fault.refusal else text, "refusal": fault.refusal},
-            "finish_reason": fault.finish_reason,
+            "message": {"refusal": None} | message,
+            "finish_reason": _finish_reason(message, fault),
         }
         if body.get("logprobs"):
             content = [
                 {"token": token, "logprob": math.log(self.token_probability) if token.isalnum() else 0.0, "bytes": None}
-                for token in re.findall(r"\w+|\W", text)
+                for token in re.findall(r"\w+|\W", message["content"] or "")
             ]
             choice["logprobs"] = {"content": content, "refusal": None}
-        completion = {
-            "id": "chatcmpl-loopback",
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": body["model"],
-            "choices": [choice],
-        }
-        usage = self._usage(body, text, fault)
+        completion = _common(body, "chat.completion") | {"choices": [choice]}
+        usage = self._usage(body, message, fault)
         return completion if usage is None else completion | {"usage": usage}
 
     async def _stream(self, body: dict[str, Any], fault: Fault) -> AsyncIterator[str]:
-        text = self._text(body, fault)
-        common = {
-            "id": "chatcmpl-loopback",
-            "object": "chat.completion.chunk",
-            "created": int(time.time()),
-            "model": body["model"],
-        }
-        for piece in re.findall(r".{1,12}", text, re.DOTALL):
-            choice = {"index": 0, "delta": {"role": "assistant", "content": piece}, "finish_reason": None}
+        message, common = self._message(body, fault), _common(body, "chat.completion.chunk")
+        for number, delta in enumerate(_deltas(message)):
+            if number == fault.cut_after:
+                return
+            choice = {"index": 0, "delta": delta, "finish_reason": None}
             yield f"data: {json.dumps(common | {'choices': [choice]})}\n\n"
             await asyncio.sleep(fault.drip_s)
-        last = {"index": 0, "delta": {}, "finish_reason": fault.finish_reason}
+        last = {"index": 0, "delta": {}, "finish_reason": _finish_reason(message, fault)}
         yield f"data: {json.dumps(common | {'choices': [last]})}\n\n"
         if (body.get("stream_options") or {}).get("include_usage"):
-            yield f"data: {json.dumps(common | {'choices': [], 'usage': self._usage(body, text, fault)})}\n\n"
+            yield f"data: {json.dumps(common | {'choices': [], 'usage': self._usage(body, message, fault)})}\n\n"
         yield "data: [DONE]\n\n"
+
+
+def _common(body: dict[str, Any], kind: str) -> dict[str, Any]:
+    return {"id": "chatcmpl-loopback", "object": kind, "created": int(time.time()), "model": body["model"]}
+
+
+def _finish_reason(message: dict[str, Any], fault: Fault) -> str:
+    return "tool_calls" if message.get("tool_calls") and fault.finish_reason == "stop" else fault.finish_reason
+
+
+def _deltas(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Cut a message into the pieces of a stream; the first one opens it and says nothing."""
+    yield {"role": "assistant", "content": ""}
+    for piece in re.findall(r".{1,12}", message.get("content") or "", re.DOTALL):
+        yield {"content": piece}
+    for index, call in enumerate(message.get("tool_calls") or ()):
+        yield {"tool_calls": [{"index": index, **call}]}
+    if message.get("refusal"):
+        yield {"refusal": message["refusal"]}
 
 
 @contextmanager

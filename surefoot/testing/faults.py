@@ -27,6 +27,8 @@ class Fault:
     """Changes the answer's text."""
     finish_reason: str = "stop"
     refusal: str | None = None
+    cut_after: int | None = None
+    """Pieces after which a stream just ends, without a word why; an answer in one piece is not cut."""
     usage: dict[str, Any] | str | None = "exact"
     """`exact`, None for no usage at all, or the object to report."""
 
@@ -60,7 +62,7 @@ def hang(seconds: float = 30.0) -> Fault:
 
 
 def drip(seconds: float = 0.05) -> Fault:
-    """Send the body byte by byte, with this pause in seconds between them."""
+    """Send the body byte by byte, or a stream piece by piece, with this pause in seconds between them."""
     return Fault(drip_s=seconds)
 
 
@@ -82,6 +84,11 @@ def prose() -> Fault:
 def truncated(finish_reason: str = "length") -> Fault:
     """Cut off the last third of the answer; `stop` for an endpoint that does not say so."""
     return Fault(shape=lambda answer: answer[: max(1, len(answer) * 2 // 3)], finish_reason=finish_reason)
+
+
+def cut_stream(pieces: int = 1) -> Fault:
+    """End a stream after so many pieces, as if it were complete."""
+    return Fault(cut_after=pieces)
 
 
 def html() -> Fault:
