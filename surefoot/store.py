@@ -39,6 +39,11 @@ class Store:
         self.guard = guard
         self._client = client
 
+    async def ping(self) -> None:
+        """Ask the server for a sign of life, so that one that cannot be used is told before anything is begun."""
+        with server_errors(self._client):
+            await self._client.ping()
+
     async def save(self, record: ThreadRecord) -> None:
         """Write a thread's record and put it at the top of the list."""
         with server_errors(self._client):

@@ -140,26 +140,32 @@ def test_a_file_without_read_permission_is_named(cli: Cli, tmp_path: Path, cli_u
     [
         ("redis://:geheim@127.0.0.1:1/0", 1, "Redis at 127.0.0.1:1 cannot be reached"),
         ("http://geheim@127.0.0.1", 2, "is not a URL of a Redis server"),
+        ("embedded:/proc/none", 1, "The data directory /proc/none cannot be made"),
     ],
 )
+@pytest.mark.parametrize("provider", ["embedded", "openai"])
 def test_a_server_that_is_not_there_is_one_line_without_the_password(
-    cli: Cli, tmp_path: Path, url: str, status: int, told: str
+    cli: Cli, tmp_path: Path, openai_endpoint: OpenAIEndpoint, provider: str, url: str, status: int, told: str
 ) -> None:
     write_tickets(tmp_path / "t.jsonl", {"never": "run"})
-    found = cli("run", "support", "t.jsonl", "--provider", "embedded", SUREFOOT_REDIS_URL=url)
-    assert found.status == status
+    command = ("run", "support", "t.jsonl", "--provider", provider, "--out", "rows.jsonl", "--rerun")
+    found = cli(*command, SUREFOOT_REDIS_URL=url)
+    assert (found.status, found.out, found.err.count("\n")) == (status, "", 1)
     assert told in found.err
-    assert "geheim" not in found.err + found.out
-    assert "Traceback" not in found.err
-
-
-def test_a_wrong_password_is_one_line(cli: Cli, password_url: str) -> None:
-    wrong = password_url.replace("correct-horse", "geheim")
-    found = cli("threads", SUREFOOT_REDIS_URL=wrong)
-    assert found.status == 1
-    assert "refuses the user or password" in found.err
     assert "geheim" not in found.err
-    assert found.err.count("\n") == 1
+    assert not (tmp_path / "rows.jsonl").exists()
+    assert openai_endpoint.calls == 0
+
+
+def test_a_wrong_password_is_one_line(cli: Cli, tmp_path: Path, password_url: str) -> None:
+    wrong = password_url.replace("correct-horse", "geheim")
+    tickets = write_tickets(tmp_path / "t.jsonl", {"never": "run"})
+    for command in (("threads",), ("run", "support", tickets, "--provider", "embedded")):
+        found = cli(*command, SUREFOOT_REDIS_URL=wrong)
+        assert (found.status, found.out) == (1, "")
+        assert "refuses the user or password" in found.err
+        assert "geheim" not in found.err
+        assert found.err.count("\n") == 1
 
 
 def test_a_full_disk_keeps_the_runs_and_says_what_to_do(cli: Cli, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -160,10 +160,11 @@ async def _execute(order: Order, pipeline: Pipeline, items: list[Item]) -> Repor
     cap_microusd = microusd_of(cap, "--max-cost")
     tally, stop = Tally(pipeline, per_day=order.per_day), asyncio.Event()
     board = Board(console(stderr=True), tally, len(items))
-    taker = _Taker(order, tally, board, stop)
-    try:
-        # What a rehearsal teaches must not reach the guard of real calls, nor its cost their caps.
-        async with open_store(guard=MemoryGuard() if order.chaos else None) as store:
+    # What a rehearsal teaches must not reach the guard of real calls, nor its cost their caps.
+    async with open_store(guard=MemoryGuard() if order.chaos else None) as store:
+        # A server that cannot be used is one line, not a run of no items.
+        await store.ping()
+        with closing(_Taker(order, tally, board, stop)) as taker:
             await _tell_estimate(order, pipeline, store, items, context, cap)
             runner = Runner(
                 pipeline, store, parallel=order.parallel or settings().parallel, namespace=order.namespace,
@@ -171,8 +172,6 @@ async def _execute(order: Order, pipeline: Pipeline, items: list[Item]) -> Repor
             )  # fmt: skip
             with board, _draining(stop, board):
                 summary = await runner.run(items, on_result=taker.take, stop=stop)
-    finally:
-        taker.close()
     higher = cap * 2 if isinstance(runner.stop_error, BudgetSpent) else None
     return Report(order, tally, summary, len(items), out_error=taker.error, rows=taker.written, higher_cap=higher)
 
