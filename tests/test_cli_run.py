@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -126,8 +127,6 @@ def test_a_file_without_read_permission_is_named(cli: Cli, tmp_path: Path, cli_u
             os.seteuid(os.getuid())
         sys.exit(status)
     """
-    import subprocess
-
     command = [sys.executable, "-c", textwrap.dedent(code)]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 2, found.stderr
@@ -276,6 +275,45 @@ def test_the_second_signal_ends_at_once(cli_url: str, tmp_path: Path, openai_end
     _, err = process.communicate(timeout=5)
     assert process.returncode == 130
     assert "ended at once" in err
+
+
+SLOW_SUMMARY = """
+import sys, time
+from surefoot.cli import main, outcome
+def finish(report):
+    sys.stderr.write("summing up\\n")
+    time.sleep(30)
+outcome.finish = finish
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_may_come_while_the_summary_is_made(
+    cli_url: str, tmp_path: Path, openai_endpoint: OpenAIEndpoint, number: signal.Signals
+) -> None:
+    openai_endpoint.responder, openai_endpoint.latency_s = support_responder, 0.3
+    tickets = write_tickets(tmp_path / "t.jsonl", TICKETS)
+    words = [sys.executable, "-c", SLOW_SUMMARY, "run", "support", tickets, "--namespace", f"late{number}"]
+    env = {**os.environ, **endpoint_env(openai_endpoint, cli_url)}
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    while openai_endpoint.calls < 1:
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.stderr is not None
+    for line in process.stderr:
+        assert "Traceback" not in line
+        if line == "summing up\n":
+            break
+    process.send_signal(number)
+    out, err = process.communicate(timeout=5)
+    assert (process.returncode, out, err) == (128 + number, "", "surefoot: ended at once; what was finished is kept\n")
+
+
+def test_the_handlers_of_signals_are_put_back(cli: Cli, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    cli("run", "support", write_tickets(tmp_path / "t.jsonl", {"odd": "x"}), "--provider", "embedded")
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 def test_a_killed_run_goes_on_and_has_each_row_once(

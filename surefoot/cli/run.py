@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from surefoot.cli.screen import console, say
+from surefoot.cli.signals import draining
 
 if TYPE_CHECKING:
     from state import RunContext
@@ -170,7 +168,7 @@ async def _execute(order: Order, pipeline: Pipeline, items: list[Item]) -> Repor
                 pipeline, store, parallel=order.parallel or settings().parallel, namespace=order.namespace,
                 context=context, rerun=order.rerun, max_cost_microusd=cap_microusd,
             )  # fmt: skip
-            with board, _draining(stop, board):
+            with board, draining(stop, board):
                 summary = await runner.run(items, on_result=taker.take, stop=stop)
     higher = cap * 2 if isinstance(runner.stop_error, BudgetSpent) else None
     return Report(order, tally, summary, len(items), out_error=taker.error, rows=taker.written, higher_cap=higher)
@@ -242,28 +240,3 @@ async def _tell_estimate(
     if estimate > cap * 1_000_000:
         line += ", so the run will stop there; run it again with a higher cap to go on"
     say(line)
-
-
-@contextmanager
-def _draining(stop: asyncio.Event, board: Board) -> Iterator[None]:
-    """Stop gently at the first Ctrl-C or SIGTERM, at once at the second."""
-    loop, asked = asyncio.get_running_loop(), False
-
-    def stopped(number: int) -> None:
-        nonlocal asked
-        if asked:
-            board.close()
-            say("surefoot: ended at once; what was finished is kept")
-            os._exit(128 + number)
-        asked = True
-        stop.set()
-        board.stopping("stopping: calls under way are finished and kept; Ctrl-C again ends at once")
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for number in signals:
-        loop.add_signal_handler(number, stopped, number)
-    try:
-        yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
