@@ -167,6 +167,15 @@ def test_a_wrong_password_is_one_line(cli: Cli, tmp_path: Path, password_url: st
         assert found.err.count("\n") == 1
 
 
+def test_the_package_can_be_run_and_prints_commands_that_work(tmp_path: Path, cli_url: str) -> None:
+    tickets = write_tickets(tmp_path / "t.jsonl", {"odd": TICKETS["odd"]})
+    command = [sys.executable, "-m", "surefoot", "run", "support", tickets, "--provider", "embedded"]
+    env = {**os.environ, "SUREFOOT_REDIS_URL": cli_url, "PATH": "/usr/bin:/bin"}
+    found = subprocess.run([*command, "--namespace", "package"], capture_output=True, text=True, env=env, check=False)
+    assert found.returncode == 3, found.stderr
+    assert f"\n  {sys.executable} -m surefoot review package/support:odd --accept\n" in found.stdout
+
+
 def test_a_full_disk_keeps_the_runs_and_says_what_to_do(cli: Cli, tmp_path: Path) -> None:
     tickets = write_tickets(tmp_path / "t.jsonl", TICKETS)
     common = ("run", "support", tickets, "--provider", "embedded", "--namespace", "full", "--parallel", "1")
