@@ -24,7 +24,7 @@ def test_a_file_goes_through_and_a_second_run_does_nothing(cli: Cli, tmp_path: P
     assert first.status == 3, first.err
     for part in ("category", "urgency", "critical", "all", "team", "waiting", "cost", "$0", "time"):
         assert part in first.out, part
-    assert "surefoot inbox" in first.out
+    assert "surefoot inbox --namespace once" in first.out
     assert "surefoot review once/support:" in first.out
     assert "estimate" not in first.err
     rows = read_rows(tmp_path / "out/rows.jsonl")
@@ -132,6 +132,13 @@ def test_a_file_without_read_permission_is_named(cli: Cli, tmp_path: Path, cli_u
     assert found.returncode == 2, found.stderr
     assert "t.jsonl cannot be read: permission denied" in found.stderr
     assert found.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["run", "resume", "inbox", "review", "explain", "threads", "draw", "doctor"])
+def test_help_names_what_an_option_takes(cli: Cli, command: str) -> None:
+    options = [line.split("  ")[1] for line in cli(command, "--help").out.splitlines() if line.startswith("  -")]
+    assert options
+    assert not [option for option in options if "<" in option]
 
 
 @pytest.mark.parametrize(

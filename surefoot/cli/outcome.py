@@ -183,5 +183,6 @@ def _ways_on(report: Report) -> list[str]:
         lines += ["", f"{effort.key} stands out: {why}", f"  {shell('explain', effort.key)}"]
     if tally.waiting:
         lines += ["", f"{count(len(tally.waiting), 'item waits', 'items wait')} for a person. Look and answer with:"]
-        lines += [f"  {shell('inbox')}", f"  {shell('review', tally.waiting[0], '--accept')}"]
+        only = ["--namespace", order.namespace] if order.namespace else []
+        lines += [f"  {shell('inbox', *only)}", f"  {shell('review', tally.waiting[0], '--accept')}"]
     return lines

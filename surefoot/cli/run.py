@@ -82,13 +82,19 @@ def run(
             metavar="INPUT", help="A .jsonl, .json or .csv file; - reads any of them from stdin.", show_default=False
         ),
     ],
-    parallel: Annotated[int | None, typer.Option(min=1, help="Items under way at once (default: 50).")] = None,
+    parallel: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Items under way at once (default: 50).")
+    ] = None,
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write a JSON line an item; - is stdout.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only the first N items.")] = None,
-    provider: Annotated[str | None, typer.Option(help="Provider of all tasks: openai or embedded.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Take only the first N items.")] = None,
+    provider: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Provider of all tasks: openai or embedded.")
+    ] = None,
     max_cost: Annotated[float | None, typer.Option(metavar="USD", help="Most to spend (default: 1).")] = None,
     rerun: Annotated[bool, typer.Option("--rerun", help="Forget earlier runs of these items.")] = False,
-    namespace: Annotated[str, typer.Option(help="Keep these runs apart from others of the same ids.")] = "",
+    namespace: Annotated[
+        str, typer.Option(metavar="NS", help="Keep these runs apart from others of the same ids.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON summary.")] = False,
     per_day: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Items a day for the cost of a month.", show_default=False)
