@@ -10,9 +10,11 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cli_tools import TICKETS, Cli, read_rows, spawn, write_tickets
+from servers import free_port
 
 from surefoot.testing import OpenAIEndpoint, status, support_responder
 
@@ -255,6 +257,43 @@ def test_failed_attempts_are_retried_and_told(cli: Cli, tmp_path: Path, openai_e
     assert "tries again after" in story
     assert "500" in story
     assert "surefoot" not in cli("explain", "retry/support:bill").err
+
+
+NEVER = "surefoot: {} was never reached: check OPENAI_BASE_URL and the network\n"
+
+
+def test_an_endpoint_that_was_never_reached_is_named(
+    cli: Cli, tmp_path: Path, openai_endpoint: OpenAIEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodes.retry.random", SimpleNamespace(random=lambda: 0.0))  # shortest waits
+    host = f"127.0.0.1:{free_port()}"
+    tickets = write_tickets(tmp_path / "t.jsonl", {"bill": TICKETS["bill"]})
+    common = ("run", "support", tickets, "--namespace", "never")
+    found = cli(*common, "--json", OPENAI_BASE_URL=f"http://{host}/v1")
+    assert found.json["degraded"] == 1
+    assert found.err.endswith(NEVER.format(host))
+    again = cli(*common, OPENAI_BASE_URL=f"http://{host}/v1")
+    assert "never reached" not in again.err
+
+
+def test_an_endpoint_that_was_reached_once_is_not_called_unreachable() -> None:
+    from nodes.events import AttemptEnded
+    from state import Attempt
+    from surefoot.pipelines import pipeline
+    from surefoot.progress import Tally
+
+    def missed(*attempts: Attempt) -> tuple[set[str], bool]:
+        tally = Tally(pipeline("support"))
+        for attempt in attempts:
+            tally.hear(AttemptEnded("thread", attempt))
+        return tally.missed, tally.reached
+
+    gone = Attempt(outcome="transient", calls=1, error="cannot reach here:9")
+    local, held = Attempt(provider="embedded"), Attempt(outcome="breaker_open", error="too many calls to here:9 fail")
+    assert missed(gone, local, held) == ({"here:9"}, False)
+    assert missed(gone, Attempt(calls=1))[1]
+    assert missed(gone, Attempt(outcome="transient", calls=1, error="here:9 answered 500"))[1]
+    assert missed(local, held) == (set(), False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
