@@ -19,6 +19,7 @@ from redis.exceptions import (
     AuthenticationWrongNumberOfArgsError,
     AuthorizationError,
     BusyLoadingError,
+    InvalidResponse,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -219,13 +220,41 @@ def explain(error: BaseException, client: Any, thread_id: str) -> SaverError:
         return SaverUnavailable(f"{place} is still loading its data. Try again in a moment.")
     if text == "No connection available.":
         return SaverUnavailable(f"{place} has answered, but all connections of this client stayed busy for too long.")
+    if hint := _tls_hint(error, client):
+        return SaverUnavailable(f"{place} {hint}")
     if isinstance(error, (RedisTimeoutError, TimeoutError)):
         return SaverUnavailable(f"{place} did not answer in time. Check that it is running and not overloaded.")
     if isinstance(error, (RedisConnectionError, OSError)):
         return SaverUnavailable(f"{place} cannot be reached. Check that it is running and that the URL is right.")
     if isinstance(error, ResponseError) and "unknown command" in text.lower():
         return SaverDenied(f"{place} lacks a command that the saver needs ({text}).")
-    return SaverError(f"{place} answered thread {thread_id!r} with an error: {text}")
+    about = f" thread {thread_id!r}" if thread_id.strip("*") else ""
+    return SaverError(f"{place} answered{about} with an error: {text}")
+
+
+def _tls_hint(error: BaseException, client: Any) -> str:
+    """Return what to say when one side speaks TLS and the other does not, or an empty string.
+
+    A server of TLS hangs up on plain commands or answers with a TLS alert; a plain one waits for a command for ever.
+    """
+    text = " ".join(str(error).split())
+    pool = getattr(client, "connection_pool", None)
+    kind = getattr(pool, "connection_class", object)
+    if not issubclass(kind, (redis.SSLConnection, aredis.SSLConnection)):
+        if isinstance(error, InvalidResponse):
+            return "does not answer as Redis does. Check the URL; a server with TLS needs rediss://."
+        if issubclass(kind, (redis.UnixDomainSocketConnection, aredis.UnixDomainSocketConnection)):
+            return ""
+        hung_up = "reset by peer" in text or "closed by server" in text
+        return "hung up. Check that it is running; a server with TLS needs rediss:// in the URL." if hung_up else ""
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        why = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
+        return (
+            f"shows a certificate that is not trusted ({why}). Name its authority with ?ssl_ca_certs=FILE in the URL."
+        )
+    if "Timeout connecting" in text or "SSL" in text:
+        return "does not answer over TLS. Check that it is running; a server without TLS needs redis:// in the URL."
+    return ""
 
 
 FAILURES = (RedisError, OSError)

@@ -28,7 +28,7 @@ from surefoot.runner import Runner
 from surefoot.settings import settings
 from surefoot.store import Store, open_store
 from surefoot.threads import RawThread, ThreadRecord, check_namespace
-from surefoot.words import microusd_of
+from surefoot.words import microusd_of, shell
 
 if TYPE_CHECKING:
     from surefoot.story import Story
@@ -131,7 +131,7 @@ async def resume_in(
                 raise UsageError(f"thread {record.key} is finished; to run the item again use --rerun")
             elif waiting(raw)[0] == "person":
                 raise UsageError(
-                    f"thread {record.key} waits for a person: answer it with `surefoot review {record.key}`"
+                    f"thread {record.key} waits for a person: answer it with `{shell('review', record.key)}`"
                 )
             with using_guard(store.guard), spending_cap(settings().max_cost_microusd):
                 return await _go_on(pipeline, store, record, start)

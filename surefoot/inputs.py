@@ -7,6 +7,7 @@ at all raises `UsageError`.
 from __future__ import annotations
 
 import json
+import shlex
 import stat
 import unicodedata
 from collections.abc import Iterator
@@ -76,7 +77,10 @@ def check_item(raw: Any, line: int, pipeline: Pipeline) -> Item | BadLine:
         return BadLine(line, f"an object of fields is needed, this is {_kind(raw)}")
     item_id = id_of(raw.get("id"))
     if isinstance(item_id, BadLine):
-        return BadLine(line, item_id.reason)
+        list_name = _list_within(raw)
+        return BadLine(
+            line, item_id.reason + (f"; this is an object with {_way_out(list_name, 'FILE')}" if list_name else "")
+        )
     known = pipeline.input.model_fields
     values = {
         name: value for name, value in raw.items() if name in known and (value is not None or name in pipeline.required)
@@ -217,7 +221,25 @@ def _parse(text: str, name: str, required: tuple[str, ...]) -> Iterator[Raw]:
         # Split at newlines only: a text may hold other line separators.
         yield from _jsonl(enumerate(text.split("\n"), 1))
         return
+    if (list_name := _list_within(whole)) is not None:
+        raise UsageError(f"{name} is one object with {_way_out(list_name, name)}")
     yield 1 + text[: len(text) - len(text.lstrip())].count("\n"), whole
+
+
+def _list_within(raw: Any) -> str | None:
+    """Return the field of an object without an id that holds a list of objects: the items are probably there."""
+    if not isinstance(raw, dict) or "id" in raw:
+        return None
+    return next(
+        (n for n, value in raw.items() if isinstance(value, list) and value and isinstance(value[0], dict)), None
+    )
+
+
+def _way_out(list_name: str, file: str) -> str:
+    """Say how the objects of a list within an object become lines."""
+    named = json.dumps(list_name)
+    path = f".{list_name}[]" if list_name.isascii() and list_name.isidentifier() else f".[{named}][]"
+    return f"the list {named} in it; write one element a line: {shlex.join(['jq', '-c', path, file])} > items.jsonl"
 
 
 def _array(text: str, name: str) -> Iterator[Raw]:

@@ -30,6 +30,9 @@ PLAIN_EVERY_S = 15.0
 """Seconds between two lines of progress where there is no terminal to draw on."""
 
 
+UNREACHED = "cannot reach "
+"""What the error of an attempt begins with that got no connection; the endpoint follows."""
+
 FINISHED = ("done", "waiting", "failed")
 """Statuses of items that were taken as far as they go now; only these have rows."""
 
@@ -70,6 +73,10 @@ class Tally:
     """The first two enumerable fields together."""
     per_day: int | None = None
     """Items a day for the projection of the cost; None takes the pipeline's own figure."""
+    missed: set[str] = field(default_factory=set)
+    """Endpoints that an attempt of this run could not reach."""
+    reached: bool = False
+    """Whether any request of this run was answered, well or not."""
 
     def __post_init__(self) -> None:
         found = {name: choices(self.pipeline.state, name) for name in self.pipeline.row_fields}
@@ -109,6 +116,16 @@ class Tally:
         if len(row) >= 2:
             first, second, *_ = row.values()
             self.pairs[first, second] += 1
+
+    def hear(self, event: AttemptEnded) -> None:
+        """Note whether an attempt reached an endpoint; those that sent nothing tell nothing."""
+        attempt = event.attempt
+        if not attempt.calls:
+            return
+        if attempt.error.startswith(UNREACHED) and not attempt.tokens_in:
+            self.missed.add(attempt.error.removeprefix(UNREACHED))
+        else:
+            self.reached = True
 
     def _value(self, row: Mapping[str, Any], name: str) -> str | None:
         value = row.get(name)
@@ -174,6 +191,7 @@ class Board:
         if isinstance(event, AttemptEnded):
             self._cost += event.attempt.cost_microusd
             self._retries += event.attempt.outcome != "ok"
+            self._tally.hear(event)
 
 
 class _Counts(ProgressColumn):

@@ -11,7 +11,6 @@ import sys
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 
 PACKAGES = ("state", "nodes", "tasks", "graphs", "checkpointers")
@@ -30,10 +29,15 @@ class Shadow:
     path: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.path} shadows surefoot's package '{self.package}': rename it, or run from a folder where Python "
-            "does not find it first"
-        )
+        way_out = "run from a folder where Python does not find it first"
+        if self._beside_the_script():
+            way_out = "move your script to another folder: Python looks beside the script first"
+        return f"{self.path} shadows surefoot's package '{self.package}': rename it, or {way_out}"
+
+    def _beside_the_script(self) -> bool:
+        script, path = Path(sys.argv[0] if sys.argv else ""), Path(self.path)
+        folder = path.parent.parent if path.name == "__init__.py" else path.parent
+        return script.is_file() and _same(str(script.absolute().parent), folder)
 
 
 def shadows() -> list[Shadow]:
@@ -89,7 +93,8 @@ def _same(one: str, other: Path) -> bool:
 
 def _is_command_line() -> bool:
     """Tell whether this process is the `surefoot` command, which imports this package before its own `main` can run."""
-    if Path(sys.argv[0] if sys.argv else "").stem == "surefoot":
+    called = Path(sys.argv[0] if sys.argv else "")
+    # Python sets `-m` while it looks for the module, and imports this package on the way only if the module is ours.
+    if called.stem == "surefoot" or called == Path("-m"):
         return True
-    arguments = getattr(sys, "orig_argv", [])
-    return ("-m", "surefoot.cli") in pairwise(arguments)
+    return called.name == "__main__.py" and Path(__file__).parent in called.absolute().parents

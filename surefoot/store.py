@@ -39,6 +39,11 @@ class Store:
         self.guard = guard
         self._client = client
 
+    async def ping(self) -> None:
+        """Ask the server for a sign of life, so that one that cannot be used is told before anything is begun."""
+        with server_errors(self._client):
+            await self._client.ping()
+
     async def save(self, record: ThreadRecord) -> None:
         """Write a thread's record and put it at the top of the list."""
         with server_errors(self._client):
@@ -60,8 +65,10 @@ class Store:
             raise UsageError(f"there is no thread {thread!r}; `surefoot threads` lists them")
         return (await self._with_live_status([record]))[0]
 
-    async def records(self, status: str | None = None, pipeline: str | None = None) -> list[ThreadRecord]:
-        """Return the records of all threads, the last changed first."""
+    async def records(
+        self, status: str | None = None, pipeline: str | None = None, namespace: str | None = None
+    ) -> list[ThreadRecord]:
+        """Return the records of all threads, or of those that fit, the last changed first."""
         with server_errors(self._client):
             ids = [raw.decode() for raw in await self._client.zrevrange(INDEX, 0, -1)]
             raws: list[bytes | None] = []
@@ -71,7 +78,8 @@ class Store:
                     pipe.get(record_key(thread_id))
                 raws += await pipe.execute()
         records = [ThreadRecord.model_validate_json(raw) for raw in raws if raw is not None]
-        records = await self._with_live_status([r for r in records if pipeline in (None, r.pipeline)])
+        fitting = [r for r in records if pipeline in (None, r.pipeline) and namespace in (None, r.namespace)]
+        records = await self._with_live_status(fitting)
         return [record for record in records if status in (None, record.status)]
 
     async def latest(self, pipeline: str, limit: int = _PAGE) -> list[ThreadRecord]:

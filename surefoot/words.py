@@ -115,16 +115,20 @@ def wrap(text: str, width: int) -> list[str]:
 
 def shell(*words: str) -> str:
     """Write a command of ours as it can be typed."""
-    return shlex.join([program(), *words])
+    return shlex.join([*program(), *words])
 
 
 @functools.cache
-def program() -> str:
+def program() -> tuple[str, ...]:
     """Return how the command was called, where its bare name would not find it: `.venv/bin/surefoot`."""
     called = Path(sys.argv[0] if sys.argv else "")
-    if called.name != "surefoot" or shutil.which("surefoot") or not called.is_file():
-        return "surefoot"
+    if shutil.which("surefoot") or not called.is_file():
+        return ("surefoot",)
+    if called.name == "__main__.py" and called.parent.name in ("surefoot", "cli"):
+        return sys.orig_argv[0], "-m", "surefoot"
+    if called.name != "surefoot":
+        return ("surefoot",)
     try:
-        return str(called.absolute().relative_to(Path.cwd()))
+        return (str(called.absolute().relative_to(Path.cwd())),)
     except ValueError:
-        return str(called)
+        return (str(called),)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -43,9 +45,31 @@ def test_a_question_is_shown_in_full_with_its_commands(cli: Cli, tmp_path: Path)
     found = cli("review", "show/support:down")
     assert found.status == 0
     for part in ("the ticket is critical", TICKETS["down"].split(",")[0], "escalations", "--accept", "--edit '{",
-                 "--respond text", "--reject", "surefoot review show/support:down"):  # fmt: skip
+                 "--respond -", "--reject", "surefoot review show/support:down"):  # fmt: skip
         assert part in found.out, part
     assert cli("review", "show/support:down", "--json").json[0]["action_request"]["args"]["urgency"] == "critical"
+
+
+def test_what_is_printed_can_be_pasted(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = ("--accept", "--edit", "--respond", "--reject")
+    waiting(cli, tmp_path, "paste", **{f"no {number}": TICKETS["down"] for number in range(len(answers))})
+    for number, name in enumerate(answers):
+        shown = cli("review", f"paste/support:no {number}").out.splitlines()
+        program, *words = shlex.split(next(line for line in shown if f" {name}" in line))
+        monkeypatch.setattr("sys.stdin", io.StringIO("We are on it.\nSoon.\n"))
+        found = cli(*words, "--json")
+        assert (program, found.status) == ("surefoot", 0), found.err
+        assert (found.json["draft"] == "We are on it.\nSoon.") == (name == "--respond")
+
+
+def test_one_namespace_is_listed_alone(cli: Cli, tmp_path: Path) -> None:
+    waiting(cli, tmp_path, "one", odd=TICKETS["odd"])
+    waiting(cli, tmp_path, "two", odd=TICKETS["odd"])
+    for command in ("inbox", "threads"):
+        assert [item["key"] for item in cli(command, "--namespace", "two", "--json").json] == ["two/support:odd"]
+        assert cli(command, "--namespace", "nobody's", "--json").json == []
+        assert not [item for item in cli(command, "--namespace", "", "--json").json if "/" in item["key"]]
+        assert cli(command, "--namespace", "a:b").status == 2
 
 
 def test_accepting_goes_on_as_proposed(cli: Cli, tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cli_tools import TICKETS, Cli, read_rows, spawn, write_tickets
+from servers import free_port
 
 from surefoot.testing import OpenAIEndpoint, status, support_responder
 
@@ -23,7 +26,7 @@ def test_a_file_goes_through_and_a_second_run_does_nothing(cli: Cli, tmp_path: P
     assert first.status == 3, first.err
     for part in ("category", "urgency", "critical", "all", "team", "waiting", "cost", "$0", "time"):
         assert part in first.out, part
-    assert "surefoot inbox" in first.out
+    assert "surefoot inbox --namespace once" in first.out
     assert "surefoot review once/support:" in first.out
     assert "estimate" not in first.err
     rows = read_rows(tmp_path / "out/rows.jsonl")
@@ -126,8 +129,6 @@ def test_a_file_without_read_permission_is_named(cli: Cli, tmp_path: Path, cli_u
             os.seteuid(os.getuid())
         sys.exit(status)
     """
-    import subprocess
-
     command = [sys.executable, "-c", textwrap.dedent(code)]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 2, found.stderr
@@ -135,31 +136,53 @@ def test_a_file_without_read_permission_is_named(cli: Cli, tmp_path: Path, cli_u
     assert found.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["run", "resume", "inbox", "review", "explain", "threads", "draw", "doctor"])
+def test_help_names_what_an_option_takes(cli: Cli, command: str) -> None:
+    options = [line.split("  ")[1] for line in cli(command, "--help").out.splitlines() if line.startswith("  -")]
+    assert options
+    assert not [option for option in options if "<" in option]
+
+
 @pytest.mark.parametrize(
     ("url", "status", "told"),
     [
         ("redis://:geheim@127.0.0.1:1/0", 1, "Redis at 127.0.0.1:1 cannot be reached"),
         ("http://geheim@127.0.0.1", 2, "is not a URL of a Redis server"),
+        ("embedded:/proc/none", 1, "The data directory /proc/none cannot be made"),
     ],
 )
+@pytest.mark.parametrize("provider", ["embedded", "openai"])
 def test_a_server_that_is_not_there_is_one_line_without_the_password(
-    cli: Cli, tmp_path: Path, url: str, status: int, told: str
+    cli: Cli, tmp_path: Path, openai_endpoint: OpenAIEndpoint, provider: str, url: str, status: int, told: str
 ) -> None:
     write_tickets(tmp_path / "t.jsonl", {"never": "run"})
-    found = cli("run", "support", "t.jsonl", "--provider", "embedded", SUREFOOT_REDIS_URL=url)
-    assert found.status == status
+    command = ("run", "support", "t.jsonl", "--provider", provider, "--out", "rows.jsonl", "--rerun")
+    found = cli(*command, SUREFOOT_REDIS_URL=url)
+    assert (found.status, found.out, found.err.count("\n")) == (status, "", 1)
     assert told in found.err
-    assert "geheim" not in found.err + found.out
-    assert "Traceback" not in found.err
-
-
-def test_a_wrong_password_is_one_line(cli: Cli, password_url: str) -> None:
-    wrong = password_url.replace("correct-horse", "geheim")
-    found = cli("threads", SUREFOOT_REDIS_URL=wrong)
-    assert found.status == 1
-    assert "refuses the user or password" in found.err
     assert "geheim" not in found.err
-    assert found.err.count("\n") == 1
+    assert not (tmp_path / "rows.jsonl").exists()
+    assert openai_endpoint.calls == 0
+
+
+def test_a_wrong_password_is_one_line(cli: Cli, tmp_path: Path, password_url: str) -> None:
+    wrong = password_url.replace("correct-horse", "geheim")
+    tickets = write_tickets(tmp_path / "t.jsonl", {"never": "run"})
+    for command in (("threads",), ("run", "support", tickets, "--provider", "embedded")):
+        found = cli(*command, SUREFOOT_REDIS_URL=wrong)
+        assert (found.status, found.out) == (1, "")
+        assert "refuses the user or password" in found.err
+        assert "geheim" not in found.err
+        assert found.err.count("\n") == 1
+
+
+def test_the_package_can_be_run_and_prints_commands_that_work(tmp_path: Path, cli_url: str) -> None:
+    tickets = write_tickets(tmp_path / "t.jsonl", {"odd": TICKETS["odd"]})
+    command = [sys.executable, "-m", "surefoot", "run", "support", tickets, "--provider", "embedded"]
+    env = {**os.environ, "SUREFOOT_REDIS_URL": cli_url, "PATH": "/usr/bin:/bin"}
+    found = subprocess.run([*command, "--namespace", "package"], capture_output=True, text=True, env=env, check=False)
+    assert found.returncode == 3, found.stderr
+    assert f"\n  {sys.executable} -m surefoot review package/support:odd --accept\n" in found.stdout
 
 
 def test_a_full_disk_keeps_the_runs_and_says_what_to_do(cli: Cli, tmp_path: Path) -> None:
@@ -236,6 +259,43 @@ def test_failed_attempts_are_retried_and_told(cli: Cli, tmp_path: Path, openai_e
     assert "surefoot" not in cli("explain", "retry/support:bill").err
 
 
+NEVER = "surefoot: {} was never reached: check OPENAI_BASE_URL and the network\n"
+
+
+def test_an_endpoint_that_was_never_reached_is_named(
+    cli: Cli, tmp_path: Path, openai_endpoint: OpenAIEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodes.retry.random", SimpleNamespace(random=lambda: 0.0))  # shortest waits
+    host = f"127.0.0.1:{free_port()}"
+    tickets = write_tickets(tmp_path / "t.jsonl", {"bill": TICKETS["bill"]})
+    common = ("run", "support", tickets, "--namespace", "never")
+    found = cli(*common, "--json", OPENAI_BASE_URL=f"http://{host}/v1")
+    assert found.json["degraded"] == 1
+    assert found.err.endswith(NEVER.format(host))
+    again = cli(*common, OPENAI_BASE_URL=f"http://{host}/v1")
+    assert "never reached" not in again.err
+
+
+def test_an_endpoint_that_was_reached_once_is_not_called_unreachable() -> None:
+    from nodes.events import AttemptEnded
+    from state import Attempt
+    from surefoot.pipelines import pipeline
+    from surefoot.progress import Tally
+
+    def missed(*attempts: Attempt) -> tuple[set[str], bool]:
+        tally = Tally(pipeline("support"))
+        for attempt in attempts:
+            tally.hear(AttemptEnded("thread", attempt))
+        return tally.missed, tally.reached
+
+    gone = Attempt(outcome="transient", calls=1, error="cannot reach here:9")
+    local, held = Attempt(provider="embedded"), Attempt(outcome="breaker_open", error="too many calls to here:9 fail")
+    assert missed(gone, local, held) == ({"here:9"}, False)
+    assert missed(gone, Attempt(calls=1))[1]
+    assert missed(gone, Attempt(outcome="transient", calls=1, error="here:9 answered 500"))[1]
+    assert missed(local, held) == (set(), False)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_drains_and_the_printed_command_goes_on(
     cli: Cli, cli_url: str, tmp_path: Path, openai_endpoint: OpenAIEndpoint, number: signal.Signals
@@ -270,6 +330,45 @@ def test_the_second_signal_ends_at_once(cli_url: str, tmp_path: Path, openai_end
     _, err = process.communicate(timeout=5)
     assert process.returncode == 130
     assert "ended at once" in err
+
+
+SLOW_SUMMARY = """
+import sys, time
+from surefoot.cli import main, outcome
+def finish(report):
+    sys.stderr.write("summing up\\n")
+    time.sleep(30)
+outcome.finish = finish
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_may_come_while_the_summary_is_made(
+    cli_url: str, tmp_path: Path, openai_endpoint: OpenAIEndpoint, number: signal.Signals
+) -> None:
+    openai_endpoint.responder, openai_endpoint.latency_s = support_responder, 0.3
+    tickets = write_tickets(tmp_path / "t.jsonl", TICKETS)
+    words = [sys.executable, "-c", SLOW_SUMMARY, "run", "support", tickets, "--namespace", f"late{number}"]
+    env = {**os.environ, **endpoint_env(openai_endpoint, cli_url)}
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    while openai_endpoint.calls < 1:
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.stderr is not None
+    for line in process.stderr:
+        assert "Traceback" not in line
+        if line == "summing up\n":
+            break
+    process.send_signal(number)
+    out, err = process.communicate(timeout=5)
+    assert (process.returncode, out, err) == (128 + number, "", "surefoot: ended at once; what was finished is kept\n")
+
+
+def test_the_handlers_of_signals_are_put_back(cli: Cli, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    cli("run", "support", write_tickets(tmp_path / "t.jsonl", {"odd": "x"}), "--provider", "embedded")
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 def test_a_killed_run_goes_on_and_has_each_row_once(

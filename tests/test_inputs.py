@@ -100,6 +100,29 @@ def test_json_and_stdin_hold_an_array_an_object_or_lines(
         assert [item.line for item in read(source, stdin) if isinstance(item, Item)] == lines
 
 
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("tickets", "'.tickets[]'"), ("my tickets", """'.["my tickets"][]'"""), ("é", """'.["\\u00e9"][]'""")],
+)
+def test_an_object_around_the_items_is_told_with_the_way_to_lines(tmp_path: Path, name: str, path: str) -> None:
+    text = json.dumps({"count": 1, name: [{"id": 1, "text": "a"}]})
+    file = written(tmp_path, text, "t.json")
+    with pytest.raises(UsageError) as found:
+        read(file)
+    assert str(found.value).endswith(f"write one element a line: jq -c {path} {file} > items.jsonl")
+    with pytest.raises(UsageError, match="standard input is one object"):
+        read("-", text)
+    (bad,) = read(written(tmp_path, text))
+    assert isinstance(bad, BadLine)
+    assert f"jq -c {path} FILE" in bad.reason
+
+
+def test_an_item_may_hold_lists_of_its_own(tmp_path: Path) -> None:
+    for text in ('{"id": 1, "text": "a", "parts": [{"x": 1}]}', '{"text": "a", "parts": ["x"]}'):
+        (found,) = read(written(tmp_path, text, "t.json"))
+        assert isinstance(found, Item) or found.reason == 'field "id" is missing'
+
+
 @pytest.mark.parametrize("text", ["id,text\n1,hello\n", '\ufeff"id";"text"\n1;"a\nb"\n', "text\tid\nhello\t1\n"])
 def test_a_table_is_known_by_its_header_on_standard_input(text: str) -> None:
     assert [item.id for item in read("-", text) if isinstance(item, Item)] == ["1"]

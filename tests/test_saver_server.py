@@ -32,6 +32,7 @@ from checkpointers import (
     connect,
     connect_async,
     open_saver,
+    server_errors,
 )
 from checkpointers._clients import without_password
 from checkpointers._codec import SafeSerializer, thread_keys
@@ -232,6 +233,48 @@ def test_a_server_that_hangs_is_told_in_time() -> None:
         url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0?socket_timeout=0.1"
         with RedisSaver.from_url(url) as saver, pytest.raises(SaverUnavailable, match="did not answer in time"):
             saver.get_tuple(config_of("t"))
+
+
+def answering(answer: bytes) -> Iterator[int]:
+    """A server that says the same to everybody and hangs up (with nothing to say: resets the connection)."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    if answer:
+                        connection.sendall(answer)
+                        while connection.recv(4096):
+                            pass
+                    connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"", "hung up. Check that it is running; a server with TLS needs rediss:// in the URL."),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not answer as Redis does. Check the URL; a server with TLS needs rediss://."),
+        (b"-WHATEVER is wrong\r\n", "answered with an error: WHATEVER is wrong"),
+    ],
+)  # fmt: skip
+async def test_a_server_that_speaks_another_language_is_told(answer: bytes, told: str) -> None:
+    for port in answering(answer):
+        async with connect_async(f"redis://:geheim@127.0.0.1:{port}/0") as client:
+            with pytest.raises(SaverError) as found, server_errors(client):
+                await client.ping()
+        assert str(found.value) == f"Redis at 127.0.0.1:{port} {told}"
+
+
+def test_a_server_without_tls_is_told(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("checkpointers._clients.CONNECT_TIMEOUT", 0.3)
+    url = valkey_url.replace("redis://", "rediss://")
+    told = pytest.raises(SaverUnavailable, match="needs redis:// in the URL")
+    with connect(url) as client, told, server_errors(client):
+        client.ping()
 
 
 def test_a_server_that_comes_back_is_used_again() -> None:

@@ -31,14 +31,38 @@ def test_a_file_beside_the_script_is_named(tmp_path: Path, package: str, form: s
     last = found.stderr.strip().splitlines()[-1]
     assert found.returncode == 1
     assert f"{path} shadows surefoot's package '{package}': rename it" in last
+    assert last.endswith("or move your script to another folder: Python looks beside the script first")
 
 
-def test_the_command_line_says_it_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("package", PACKAGES)
+def test_an_import_of_surefoot_names_it_from_whatever_folder_the_script_is_started(
+    tmp_path: Path, package: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    path = tmp_path / "mine" / f"{package}.py"
+    path.write_text("")
+    (tmp_path / "mine" / "script.py").write_text("import surefoot")
+    found = python(tmp_path, "mine/script.py")
+    told = f"{path} shadows surefoot's package '{package}': rename it, or move your script to another folder"
+    assert told in found.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("module", ["surefoot", "surefoot.cli", "surefoot.testing"])
+@pytest.mark.parametrize("switch", ["-m", "-Xutf8 -um"])
+def test_the_command_line_says_it_in_one_line(tmp_path: Path, module: str, switch: str) -> None:
     (tmp_path / "state.py").write_text("")
-    found = python(tmp_path, "-m", "surefoot.cli", "draw", "support")
+    found = python(tmp_path, *switch.split(), module, "draw", "support")
     assert found.returncode == 2
     assert found.stderr.startswith(f"surefoot: {tmp_path / 'state.py'} shadows")
     assert found.stderr.count("\n") == 1
+
+
+def test_another_module_with_our_name_among_its_words_is_no_command_line(tmp_path: Path) -> None:
+    (tmp_path / "state.py").write_text("")
+    (tmp_path / "other.py").write_text("import surefoot")
+    found = python(tmp_path, "-m", "other", "-m", "surefoot")
+    assert found.returncode == 1
+    assert "ShadowedPackage" in found.stderr
 
 
 def test_a_module_that_is_imported_already_is_found(tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import typer
 
 from surefoot.cli import look, review, run, threads
 from surefoot.cli.screen import FAILED, WRONG_USE, say
+from surefoot.cli.signals import handlers_restored
 from surefoot.shadow import refuse_shadows
 
 __all__ = ["app", "main"]
@@ -21,7 +23,8 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="surefoot",
     help="Run LangGraph pipelines of model calls that fail gracefully and recover by themselves.",
-    epilog="Exit status: 0 done, 1 something failed, 2 wrong use, 3 done but waiting for a person.",
+    epilog="Exit status: 0 done, 1 something failed, 2 wrong use, 3 done but waiting for a person, 130 Ctrl-C "
+    "twice, 143 SIGTERM twice.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -40,12 +43,17 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; every error becomes one line on stderr."""
     refuse_shadows()
+    # For the command line itself handlers of signals stay until the process has ended.
+    with handlers_restored() if arguments is not None else nullcontext():
+        return _main(sys.argv[1:] if arguments is None else arguments)
+
+
+def _main(arguments: Sequence[str]) -> int:
     try:
         with warnings.catch_warnings():
             if not sys.warnoptions and not _debugging():
                 warnings.simplefilter("ignore")
-            given = list(sys.argv[1:] if arguments is None else arguments)
-            return int(app(args=given, prog_name="surefoot", standalone_mode=False) or 0)
+            return int(app(args=list(arguments), prog_name="surefoot", standalone_mode=False) or 0)
     except BrokenPipeError:
         # Whoever read our output has gone; the interpreter must not trip over it again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

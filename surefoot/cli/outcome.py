@@ -157,6 +157,9 @@ def _troubles(report: Report) -> None:
         say(f"{source}:{refused.line}: {refused.reason}")
     for error, number in report.tally.errors.most_common(5):
         say(f"surefoot: {count(number, 'item')}: {one_line(error)}")
+    if report.tally.missed and not report.tally.reached and report.injected is None:
+        said = " and ".join(sorted(report.tally.missed))
+        say(f"surefoot: {said} was never reached: check OPENAI_BASE_URL and the network")
     if report.bad:
         say(f"surefoot: {count(len(report.bad), 'bad line was', 'bad lines were')} left out")
     if summary.refused:
@@ -183,5 +186,6 @@ def _ways_on(report: Report) -> list[str]:
         lines += ["", f"{effort.key} stands out: {why}", f"  {shell('explain', effort.key)}"]
     if tally.waiting:
         lines += ["", f"{count(len(tally.waiting), 'item waits', 'items wait')} for a person. Look and answer with:"]
-        lines += [f"  {shell('inbox')}", f"  {shell('review', tally.waiting[0], '--accept')}"]
+        only = ["--namespace", order.namespace] if order.namespace else []
+        lines += [f"  {shell('inbox', *only)}", f"  {shell('review', tally.waiting[0], '--accept')}"]
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,9 +49,16 @@ class Question:
         }
 
 
-def inbox(as_json: Annotated[bool, typer.Option("--json", help="Print the questions as JSON.")] = False) -> int:
+def inbox(
+    namespace: Annotated[str | None, typer.Option(metavar="NS", help="Only those of one namespace.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the questions as JSON.")] = False,
+) -> int:
     """List what waits for a person, the most urgent first."""
-    questions = asyncio.run(_questions())
+    from surefoot.threads import check_namespace
+
+    if namespace is not None:
+        check_namespace(namespace)
+    questions = asyncio.run(_questions(namespace))
     if as_json:
         write_json([question.as_json() for question in questions])
     elif not questions:
@@ -60,13 +68,13 @@ def inbox(as_json: Annotated[bool, typer.Option("--json", help="Print the questi
     return DONE
 
 
-async def _questions() -> list[Question]:
-    """Return all open questions: overdue ones and urgent ones first, then by due time."""
+async def _questions(namespace: str | None) -> list[Question]:
+    """Return the open questions: overdue ones and urgent ones first, then by due time."""
     from surefoot.store import open_store
 
     found = []
     async with open_store() as store:
-        for record in await store.records(status="waiting"):
+        for record in await store.records(status="waiting", namespace=namespace):
             if record.waits_for == "person":
                 found += _questions_of(record, await store.channels(record.thread_id))
     return sorted(found, key=lambda q: (q.request.tier != "urgent", q.request.due_at or float("inf")))
@@ -121,13 +129,15 @@ def review(
     edit: Annotated[
         str | None, typer.Option(metavar="JSON", help='Change fields: \'{"category": "billing"}\'.')
     ] = None,
-    respond: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer the customer with this text.")] = None,
+    respond: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer with this text; - reads it.")] = None,
     reject: Annotated[bool, typer.Option("--reject", help="Refuse: nothing is done with the item.")] = False,
     interrupt: Annotated[str | None, typer.Option("--id", metavar="INTERRUPT", help="Which question.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print question or result as JSON.")] = False,
 ) -> int:
     """Answer a question, or look at it in full."""
     answer = _answer(accept=accept, edit=edit, respond=respond, reject=reject)
+    if respond == "-" and answer is not None:
+        answer["args"] = _typed()
     if answer is None:
         _show(asyncio.run(_find(thread, interrupt)), as_json=as_json)
         return DONE
@@ -160,6 +170,13 @@ def _answer(*, accept: bool, edit: str | None, respond: str | None, reject: bool
     if respond is not None:
         return {"type": "response", "args": respond}
     return {"type": given[0].removeprefix("--")} if given else None
+
+
+def _typed() -> str:
+    """Return the text that is typed or piped in."""
+    if sys.stdin.isatty():
+        say("type the answer; Ctrl-D on a line of its own ends it, Ctrl-C sends nothing")
+    return sys.stdin.read().strip()
 
 
 async def _find(thread: str, interrupt: str | None) -> list[Question]:
@@ -237,14 +254,16 @@ def _described(markdown: str, width: int) -> list[tuple[str, str]]:
 
 
 def _possible(request: ReviewRequest) -> list[list[str]]:
-    example = next((name for name in request.action_request.args), "field")
+    """Return the options of each possible answer; pasted as they stand, none of them says anything by mistake."""
+    proposed = request.action_request.args
+    field, value = next(((name, value) for name, value in proposed.items() if value is not None), ("field", "..."))
     allowed = request.config
     return [
         words
         for on, words in (
             (allowed.allow_accept, ["--accept"]),
-            (allowed.allow_edit, ["--edit", json.dumps({example: "..."})]),
-            (allowed.allow_respond, ["--respond", "text"]),
+            (allowed.allow_edit, ["--edit", json.dumps({field: value}, ensure_ascii=False)]),
+            (allowed.allow_respond, ["--respond", "-"]),
             (allowed.allow_ignore, ["--reject"]),
         )
         if on

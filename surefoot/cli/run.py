@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from surefoot.cli.screen import console, say
+from surefoot.cli.signals import draining
 
 if TYPE_CHECKING:
     from state import RunContext
@@ -84,13 +82,19 @@ def run(
             metavar="INPUT", help="A .jsonl, .json or .csv file; - reads any of them from stdin.", show_default=False
         ),
     ],
-    parallel: Annotated[int | None, typer.Option(min=1, help="Items under way at once (default: 50).")] = None,
+    parallel: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Items under way at once (default: 50).")
+    ] = None,
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write a JSON line an item; - is stdout.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only the first N items.")] = None,
-    provider: Annotated[str | None, typer.Option(help="Provider of all tasks: openai or embedded.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Take only the first N items.")] = None,
+    provider: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Provider of all tasks: openai or embedded.")
+    ] = None,
     max_cost: Annotated[float | None, typer.Option(metavar="USD", help="Most to spend (default: 1).")] = None,
     rerun: Annotated[bool, typer.Option("--rerun", help="Forget earlier runs of these items.")] = False,
-    namespace: Annotated[str, typer.Option(help="Keep these runs apart from others of the same ids.")] = "",
+    namespace: Annotated[
+        str, typer.Option(metavar="NS", help="Keep these runs apart from others of the same ids.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON summary.")] = False,
     per_day: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Items a day for the cost of a month.", show_default=False)
@@ -160,19 +164,18 @@ async def _execute(order: Order, pipeline: Pipeline, items: list[Item]) -> Repor
     cap_microusd = microusd_of(cap, "--max-cost")
     tally, stop = Tally(pipeline, per_day=order.per_day), asyncio.Event()
     board = Board(console(stderr=True), tally, len(items))
-    taker = _Taker(order, tally, board, stop)
-    try:
-        # What a rehearsal teaches must not reach the guard of real calls, nor its cost their caps.
-        async with open_store(guard=MemoryGuard() if order.chaos else None) as store:
+    # What a rehearsal teaches must not reach the guard of real calls, nor its cost their caps.
+    async with open_store(guard=MemoryGuard() if order.chaos else None) as store:
+        # A server that cannot be used is one line, not a run of no items.
+        await store.ping()
+        with closing(_Taker(order, tally, board, stop)) as taker:
             await _tell_estimate(order, pipeline, store, items, context, cap)
             runner = Runner(
                 pipeline, store, parallel=order.parallel or settings().parallel, namespace=order.namespace,
                 context=context, rerun=order.rerun, max_cost_microusd=cap_microusd,
             )  # fmt: skip
-            with board, _draining(stop, board):
+            with board, draining(stop, board):
                 summary = await runner.run(items, on_result=taker.take, stop=stop)
-    finally:
-        taker.close()
     higher = cap * 2 if isinstance(runner.stop_error, BudgetSpent) else None
     return Report(order, tally, summary, len(items), out_error=taker.error, rows=taker.written, higher_cap=higher)
 
@@ -243,28 +246,3 @@ async def _tell_estimate(
     if estimate > cap * 1_000_000:
         line += ", so the run will stop there; run it again with a higher cap to go on"
     say(line)
-
-
-@contextmanager
-def _draining(stop: asyncio.Event, board: Board) -> Iterator[None]:
-    """Stop gently at the first Ctrl-C or SIGTERM, at once at the second."""
-    loop, asked = asyncio.get_running_loop(), False
-
-    def stopped(number: int) -> None:
-        nonlocal asked
-        if asked:
-            board.close()
-            say("surefoot: ended at once; what was finished is kept")
-            os._exit(128 + number)
-        asked = True
-        stop.set()
-        board.stopping("stopping: calls under way are finished and kept; Ctrl-C again ends at once")
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for number in signals:
-        loop.add_signal_handler(number, stopped, number)
-    try:
-        yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)

@@ -22,19 +22,23 @@ STYLES = {"done": "green", "failed": "red", "stalled": "yellow", "waiting": "cya
 
 def threads(
     status: Annotated[str | None, typer.Option(metavar="S", help=f"Only these: {', '.join(STATUSES)}.")] = None,
-    pipeline: Annotated[str | None, typer.Option(help="Only those of one pipeline.")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Most threads to list; 0 lists all.")] = 50,
+    pipeline: Annotated[str | None, typer.Option(metavar="NAME", help="Only those of one pipeline.")] = None,
+    namespace: Annotated[str | None, typer.Option(metavar="NS", help="Only those of one namespace.")] = None,
+    limit: Annotated[int, typer.Option(min=0, metavar="N", help="Most threads to list; 0 lists all.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="Print all of them as JSON.")] = False,
 ) -> int:
     """List threads, the last changed first."""
     from surefoot.errors import UsageError
     from surefoot.pipelines import pipeline as find_pipeline
+    from surefoot.threads import check_namespace
 
     if status is not None and status not in STATUSES:
         raise UsageError(f"--status {status}: there is no such status; known: {', '.join(STATUSES)}")
     if pipeline is not None:
         find_pipeline(pipeline)
-    found = asyncio.run(_records(status, pipeline))
+    if namespace is not None:
+        check_namespace(namespace)
+    found = asyncio.run(_records(status, pipeline, namespace))
     if as_json:
         write_json([record.model_dump(mode="json") for record in found])
         return DONE
@@ -45,11 +49,11 @@ def threads(
     return DONE
 
 
-async def _records(status: str | None, pipeline: str | None) -> list[ThreadRecord]:
+async def _records(status: str | None, pipeline: str | None, namespace: str | None) -> list[ThreadRecord]:
     from surefoot.store import open_store
 
     async with open_store() as store:
-        return await store.records(status=status, pipeline=pipeline)
+        return await store.records(status=status, pipeline=pipeline, namespace=namespace)
 
 
 def _print_threads(found: list[ThreadRecord], limit: int) -> None:
