@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import StateGraph
 from langgraph.types import Command
+from typing_extensions import TypedDict, is_typeddict
 
 from nodes import bridge
 from state import Checked, RunFields, RunState
@@ -77,7 +78,7 @@ class Viewer:
 
     def _theirs(self, state: Mapping[str, Any]) -> Any:
         own = {name: value for name, value in state.items() if name in self._builder.schemas[self._owner]}
-        return own if typing.is_typeddict(self._owner) or self._owner is dict else self._owner(**own)
+        return own if is_typeddict(self._owner) or self._owner is dict else self._owner(**own)
 
 
 def run_fields(state: Mapping[str, Any]) -> RunState:
@@ -114,4 +115,4 @@ def _with_run_fields(owner: Any) -> Any:
             f"the state {owner.__name__!r} has a field {taken[0]!r} of its own, which every run has: give it another "
             "name, or take that of `state.RunFields`"
         )
-    return typing.TypedDict(f"{owner.__name__}WithRun", run | fields, total=False)  # type: ignore[operator] # functional form
+    return TypedDict(f"{owner.__name__}WithRun", run | fields, total=False)  # type: ignore[operator] # functional form

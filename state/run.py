@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt
+from typing_extensions import TypedDict
 
 from state.channels import Appended, Checked, Merged, Sticky
 from state.records import Attempt, DecisionMade, Failure, Provenance, Redacted, Spend, Verdict
