@@ -17,7 +17,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from nodes.call.front import GuardFront
 from nodes.call.guard import Request
@@ -28,6 +28,8 @@ from nodes.errors import ConfigurationError, GuardUnavailable
 
 if TYPE_CHECKING:
     import redis.asyncio as aredis
+
+    Client: TypeAlias = aredis.Redis | aredis.RedisCluster
 
 _log = logging.getLogger("surefoot.guard")
 
@@ -66,7 +68,7 @@ def _read() -> None:
 class _Line:
     """The client of one event loop, and what runs on it."""
 
-    client: aredis.Redis
+    client: Client
     owned: bool
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     subscription: asyncio.Task[None] | None = None
@@ -92,7 +94,7 @@ class _Line:
 
 
 class RedisGuard(GuardFront):
-    """A guard on a client of `redis.asyncio`, or on a function that makes one for each event loop.
+    """A guard on a client of `redis.asyncio`, of a cluster too, or on a function that makes one for each event loop.
 
     A given client stays the caller's and belongs to the loop that first uses it; made ones are closed with their loop.
     `clock` tells seconds since the epoch in place of the server, for tests. When the server cannot be reached, `admit`
@@ -102,7 +104,7 @@ class RedisGuard(GuardFront):
 
     def __init__(
         self,
-        client: aredis.Redis | Callable[[], aredis.Redis],
+        client: Client | Callable[[], Client],
         limits: Limits | None = None,
         *,
         base: str = BASE,
@@ -254,14 +256,21 @@ class RedisGuard(GuardFront):
             )
         return self._lines.here()
 
-    def _unavailable(self, client: aredis.Redis, error: BaseException) -> GuardUnavailable:
-        options: dict[str, Any] = getattr(client.connection_pool, "connection_kwargs", {})
-        where = options.get("directory") or options.get("path")
-        where = where or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+    def _unavailable(self, client: Client, error: BaseException) -> GuardUnavailable:
         return GuardUnavailable(
-            f"the guard's Redis at {where} does not answer ({type(error).__name__}), so no call is sent: bring it back "
-            "and resume"
+            f"the guard's Redis at {_place_of(client)} does not answer ({type(error).__name__}), so no call is sent: "
+            "bring it back and resume"
         )
+
+
+def _place_of(client: Any) -> str:
+    """Return where a client's server is; the client of a cluster has no pool and several servers."""
+    pool = getattr(client, "connection_pool", None)
+    if pool is None:
+        return ", ".join(sorted(node.name for node in client.nodes_manager.startup_nodes.values()))
+    options: dict[str, Any] = getattr(pool, "connection_kwargs", {})
+    where = options.get("directory") or options.get("path")
+    return where or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
 
 
 POLL_BELL_S: Final = 0.5
@@ -284,6 +293,6 @@ def make_client(url: str, connections: int, socket_s: float) -> aredis.Redis:
 @cache
 def _failures() -> tuple[type[Exception], ...]:
     """What sending a command can raise; the client is imported where it is used first."""
-    from redis.exceptions import RedisError
+    from redis.exceptions import RedisClusterException, RedisError
 
-    return (RedisError, OSError, TimeoutError)
+    return (RedisError, RedisClusterException, OSError, TimeoutError)
