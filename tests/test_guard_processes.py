@@ -158,6 +158,52 @@ async def test_a_cluster_that_is_not_there_is_named() -> None:
     await guard.aclose()
 
 
+async def test_scripts_that_the_server_forgot_are_sent_again(valkey_url: str) -> None:
+    async with aredis.Redis.from_url(valkey_url) as client:
+        guard = RedisGuard(client, base=own_base())
+        for _ in range(2):
+            await client.script_flush()
+            admissions = await asyncio.gather(*(guard.admit(request(thread="")) for _ in range(50)))
+            assert len({admission.id for admission in admissions}) == 50
+            await asyncio.gather(*(guard.settle(admission, settled()) for admission in admissions))
+        assert await client.keys(f"{guard._base}:adm:*") == []
+        await guard.aclose()
+
+
+async def test_a_long_line_at_a_server_that_is_silent_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nodes.call.redis_line.ANSWER_S", 0.3)
+    silent = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(60), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    client = aredis.Redis(port=port)
+    guard = RedisGuard(client)
+    began = time.monotonic()
+    ends = await asyncio.gather(*(guard.admit(request(thread="")) for _ in range(100)), return_exceptions=True)
+    # Once in line and once for the answer, however long the line is: five batches one after the other would be 1.5 s.
+    assert time.monotonic() - began < 1.2
+    assert {type(end) for end in ends} == {GuardUnavailable}
+    await guard.aclose()
+    await client.aclose()
+    silent.close()
+
+
+async def test_who_is_cancelled_in_a_batch_takes_nobody_with_him(valkey_url: str) -> None:
+    async with aredis.Redis.from_url(valkey_url) as client:
+        guard = RedisGuard(client, Limits(concurrency=20), base=own_base())
+        await guard.settle(await guard.admit(request(thread="")), settled())
+        asking = [asyncio.create_task(guard.admit(request(thread=""))) for _ in range(20)]
+        await asyncio.sleep(0)
+        for task in asking[::2]:
+            task.cancel()
+        ends = await asyncio.gather(*asking, return_exceptions=True)
+        assert [isinstance(end, asyncio.CancelledError) for end in ends] == [True, False] * 10
+        for end in ends[1::2]:
+            assert not isinstance(end, BaseException)
+            await guard.settle(end, settled())
+        # What the cancelled ones were admitted is given back.
+        await asyncio.gather(*(guard.admit(request(thread="", timeout_s=2)) for _ in range(20)))
+        await guard.aclose()
+
+
 def test_a_settlement_survives_its_cancelled_caller(valkey_url: str) -> None:
     base = own_base()
 
