@@ -138,6 +138,7 @@ class Worker:
 
     def __init__(self, till: Till, url: str, folder: Path, tickets: int, parallel: int) -> None:
         self.url, self.folder, self.out = url, folder, folder / "rows.jsonl"
+        self._process: subprocess.Popen[str] | None = None
         texts = ("The export crashes with an error.", "Send the invoice again.", "Where is the handbook?")
         lines = [{"id": str(n), "text": f"{texts[n % 3]} (marker-{n}-)"} for n in range(tickets)]
         source = folder / "tickets.jsonl"
@@ -155,7 +156,7 @@ class Worker:
         """Start it; what it prints goes to files, so that no pipe can fill."""
         # Not from the folder with the `.env` of somebody who works here.
         with (self.folder / "told.json").open("w") as out, (self.folder / "errors.txt").open("a") as errors:
-            return subprocess.Popen(
+            self._process = subprocess.Popen(
                 self._words,
                 env=self._env,
                 cwd=self.folder,
@@ -164,6 +165,14 @@ class Worker:
                 text=True,
                 start_new_session=True,
             )
+        return self._process
+
+    def end(self) -> None:
+        """End what still runs, after a failure or Ctrl-C."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self.kill_server()
 
     def errors(self) -> str:
         """Return the last of what it complained about."""
@@ -315,7 +324,7 @@ def measure(calls: int, kills: int, parallel: int, seed: int, url: str = "") -> 
             settle_up(report, worker, till, stored[-1])
             report.replayed = asyncio.run(replays_in(worker))
         finally:
-            worker.kill_server()
+            worker.end()
             till.endpoint.stop()
     report.seconds = round(time.monotonic() - began, 1)
     return report
