@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.surefoot-ready
 
-.PHONY: run test check lint types layers bench-accuracy studio lock clean help
+.PHONY: run test check lint types layers bench-accuracy bench-chaos bench-guard bench-parsing bench-paid-calls studio lock \
+	clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -31,6 +32,18 @@ layers: $(STAMP)
 
 bench-accuracy: $(STAMP) ## accuracy of the embedded models
 	$(BIN)/python benchmarks/support_accuracy.py
+
+bench-chaos: $(STAMP) ## four ways through an endpoint that misbehaves
+	$(BIN)/python benchmarks/chaos.py
+
+bench-guard: $(STAMP) ## what the guard of all calls costs and holds
+	$(BIN)/python benchmarks/guard.py
+
+bench-parsing: $(STAMP) ## malformed answers that become right values
+	$(BIN)/python benchmarks/parsing.py
+
+bench-paid-calls: $(STAMP) ## kill -9 at random during 500 paid calls
+	$(BIN)/python benchmarks/paid_calls.py
 
 studio: $(STAMP) ## LangGraph Studio's server on the graphs
 	LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --no-browser --host 127.0.0.1

@@ -29,7 +29,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 from chaos_ways import WAYS, Ended, Run  # noqa: E402 - the path comes first
 
 from surefoot.testing import (  # noqa: E402
-    DRAFT,
     MODEL,
     PRICES,
     Fault,
@@ -43,6 +42,7 @@ from surefoot.testing import (  # noqa: E402
     throttle,
     truncated,
 )
+from surefoot.testing.answers import DRAFT  # noqa: E402
 
 Menu = Callable[[random.Random], Fault | None]
 STEPS = 2

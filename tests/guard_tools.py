@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import redis
 import redis.asyncio as aredis
 
 from nodes.call import Cap, Limits, MemoryGuard, Request, Settlement
@@ -17,6 +18,9 @@ from nodes.call.front import GuardFront
 from nodes.call.redis_guard import RedisGuard
 
 _numbers = itertools.count()
+
+SERVERS = {"valkey": "valkey_url", "redis": "redis_url", "cluster": "cluster_url"}
+"""Where the shared guard must hold, with the fixture of each one's URL."""
 
 
 def own_base() -> str:
@@ -59,7 +63,7 @@ class Kit:
 
 
 @asynccontextmanager
-async def kit_of(kind: str, url: str) -> AsyncIterator[Kit]:
+async def kit_of(kind: str, url: str = "") -> AsyncIterator[Kit]:
     clock, base, made = Clock(), own_base(), []
     if kind == "memory":
         memory = MemoryGuard(clock=clock)
@@ -72,7 +76,7 @@ async def kit_of(kind: str, url: str) -> AsyncIterator[Kit]:
         yield Kit(kind, clock, twin)
         return
 
-    client = aredis.Redis.from_url(url)
+    client: Any = aredis.RedisCluster.from_url(url) if kind == "cluster" else aredis.Redis.from_url(url)
 
     def shared(**limits: Any) -> GuardFront:
         guard = RedisGuard(client, Limits(**limits), base=base, clock=clock)
@@ -87,8 +91,22 @@ async def kit_of(kind: str, url: str) -> AsyncIterator[Kit]:
         await client.aclose()
 
 
-@pytest.fixture(params=["memory", "valkey"])
-async def kit(request: pytest.FixtureRequest, valkey_url: str) -> AsyncIterator[Kit]:
+@pytest.fixture(params=["memory", *SERVERS])
+def kit_place(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Kind and URL of each guard in turn; asynchronous fixtures cannot ask for others by name."""
+    return request.param, request.getfixturevalue(SERVERS[request.param]) if request.param in SERVERS else ""
+
+
+@pytest.fixture(params=list(SERVERS))
+def any_server(request: pytest.FixtureRequest) -> Callable[[], Any]:
+    """A function that makes a blocking client of each server in turn."""
+    url = request.getfixturevalue(SERVERS[request.param])
+    made = redis.RedisCluster if request.param == "cluster" else redis.Redis
+    return lambda: made.from_url(url)
+
+
+@pytest.fixture
+async def kit(kit_place: tuple[str, str]) -> AsyncIterator[Kit]:
     """Each kind of guard in turn."""
-    async with kit_of(request.param, valkey_url) as found:
+    async with kit_of(*kit_place) as found:
         yield found

@@ -1,7 +1,7 @@
 """Fixtures with real servers, and what the saver tests share.
 
-Private embedded servers, plain Valkey on a loopback port, and Redis where it is installed. All are started by the tests
-and ended by process id.
+Private embedded servers, plain Valkey on a loopback port, a cluster of three, and Redis where it is installed. All are
+started by the tests and ended by process id.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,37 @@ def tcp_server(program: str, *, password: str = "", port: int = 0, extra: tuple[
             process.wait()
 
 
+def has_come_together(node: redis.Redis) -> bool:
+    """Tell whether a node of a cluster knows all three and their slots."""
+    told: dict[str, str] = node.execute_command("CLUSTER INFO")
+    return told["cluster_state"] == "ok" and told["cluster_size"] == "3" and told["cluster_slots_ok"] == "16384"
+
+
+@contextmanager
+def cluster_of_three(program: str) -> Iterator[str]:
+    """Yield the URL of one of three masters, each with a third of the slots."""
+    with ExitStack() as stack:
+        urls = []
+        for _ in range(3):
+            port = free_port()
+            # The bus is on a port of its own, which by default is too high for ports that the system hands out.
+            extra = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "5000")
+            urls.append(stack.enter_context(tcp_server(program, port=port, extra=extra)))
+        nodes = [stack.enter_context(redis.Redis.from_url(url)) for url in urls]
+        for number, node in enumerate(nodes):
+            first, last = 16384 * number // 3, 16384 * (number + 1) // 3 - 1
+            node.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
+        for node in nodes[1:]:
+            own = node.connection_pool.connection_kwargs["port"]
+            bus = node.config_get("cluster-port")["cluster-port"]
+            nodes[0].execute_command("CLUSTER MEET", "127.0.0.1", own, bus)
+        deadline = time.monotonic() + 20
+        while not all(has_come_together(node) for node in nodes):
+            assert time.monotonic() < deadline, "the cluster did not come together"
+            time.sleep(0.05)
+        yield urls[0]
+
+
 def end_embedded(directory: str | Path) -> None:
     """Kill the embedded server of a directory, if it runs; its watchdog ends with it."""
     pid = embedded.server_pid(os.path.realpath(directory))
@@ -110,6 +141,13 @@ def redis_url() -> Iterator[str]:
             pytest.fail("no redis-server on PATH, although it was to be there")
         pytest.skip("no redis-server on PATH; .ci/run installs one and runs this")
     with tcp_server(program) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def cluster_url() -> Iterator[str]:
+    """One node of a cluster of three Valkey servers, shared by the session; give it to a cluster's client."""
+    with cluster_of_three(binary()) as url:
         yield url
 
 

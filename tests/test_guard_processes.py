@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ import pytest
 import redis
 import redis.asyncio as aredis
 from guard_tools import own_base, request, settled
-from servers import free_port, tcp_server
+from servers import cluster_of_three, free_port, tcp_server
 
 from checkpointers._place import binary
 from nodes.call import Limits, MemoryGuard, get_guard, set_guard, using_guard
-from nodes.call.redis_guard import RedisGuard
+from nodes.call.redis_guard import BASE, RedisGuard
 from nodes.errors import BudgetSpent, ConfigurationError, GuardUnavailable, Throttled
 from surefoot.testing import KEY, MODEL, PRICES, OpenAIEndpoint, support_responder
 
@@ -113,6 +114,94 @@ async def test_a_lost_server_fails_closed_and_late_settlements_arrive(tmp_path: 
         await guard.settle(again, settled(0))
         await guard.aclose()
     await client.aclose()
+
+
+async def test_a_waiter_on_a_cluster_is_woken_whatever_node_it_listens_to(cluster_url: str) -> None:
+    base, limits = own_base(), Limits(concurrency=1)
+    clients = [aredis.RedisCluster.from_url(cluster_url) for _ in range(4)]
+    guards = [RedisGuard(client, limits, base=base) for client in clients]
+    admission = await guards[0].admit(request())
+    for before, after in itertools.pairwise(guards):
+        waiting = asyncio.create_task(after.admit(request()))
+        await asyncio.sleep(0.3)
+        freed_at = time.monotonic()
+        await before.settle(admission, settled())
+        admission = await waiting
+        # Unheard, it would have asked again a second after its last question.
+        assert time.monotonic() - freed_at < 0.3
+    await guards[-1].settle(admission, settled())
+    for guard, client in zip(guards, clients, strict=True):
+        await guard.aclose()
+        await client.aclose()
+
+
+async def test_a_cluster_that_lost_the_guards_node_fails_closed() -> None:
+    with cluster_of_three(binary()) as url:
+        client = aredis.RedisCluster.from_url(url)
+        guard = RedisGuard(client)
+        await guard.settle(await guard.admit(request()), settled())
+        home = client.get_node_from_key(BASE)
+        assert home is not None
+        with redis.Redis(port=int(home.port)) as node, suppress(redis.ConnectionError):
+            node.shutdown(nosave=True)
+        with pytest.raises(GuardUnavailable, match=rf"^the guard's Redis at .*127\.0\.0\.1:{home.port}.* does not ans"):
+            await guard.admit(request())
+        await guard.aclose()
+        await client.aclose()
+
+
+async def test_a_cluster_that_is_not_there_is_named() -> None:
+    client = aredis.RedisCluster(host="127.0.0.1", port=free_port())
+    guard = RedisGuard(client)
+    with pytest.raises(GuardUnavailable, match=r"^the guard's Redis at 127\.0\.0\.1:\d+ does not answer"):
+        await guard.admit(request())
+    await guard.aclose()
+
+
+async def test_scripts_that_the_server_forgot_are_sent_again(valkey_url: str) -> None:
+    async with aredis.Redis.from_url(valkey_url) as client:
+        guard = RedisGuard(client, base=own_base())
+        for _ in range(2):
+            await client.script_flush()
+            admissions = await asyncio.gather(*(guard.admit(request(thread="")) for _ in range(50)))
+            assert len({admission.id for admission in admissions}) == 50
+            await asyncio.gather(*(guard.settle(admission, settled()) for admission in admissions))
+        assert await client.keys(f"{guard._base}:adm:*") == []
+        await guard.aclose()
+
+
+async def test_a_long_line_at_a_server_that_is_silent_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nodes.call.redis_line.ANSWER_S", 0.3)
+    silent = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(60), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    client = aredis.Redis(port=port)
+    guard = RedisGuard(client)
+    began = time.monotonic()
+    ends = await asyncio.gather(*(guard.admit(request(thread="")) for _ in range(100)), return_exceptions=True)
+    # Once in line and once for the answer, however long the line is: five batches one after the other would be 1.5 s.
+    assert time.monotonic() - began < 1.2
+    assert {type(end) for end in ends} == {GuardUnavailable}
+    await guard.aclose()
+    await client.aclose()
+    silent.close()
+
+
+async def test_who_is_cancelled_in_a_batch_takes_nobody_with_him(valkey_url: str) -> None:
+    async with aredis.Redis.from_url(valkey_url) as client:
+        guard = RedisGuard(client, Limits(concurrency=20), base=own_base())
+        await guard.settle(await guard.admit(request(thread="")), settled())
+        asking = [asyncio.create_task(guard.admit(request(thread=""))) for _ in range(20)]
+        await asyncio.sleep(0)
+        for task in asking[::2]:
+            task.cancel()
+        ends = await asyncio.gather(*asking, return_exceptions=True)
+        assert [isinstance(end, asyncio.CancelledError) for end in ends] == [True, False] * 10
+        for end in ends[1::2]:
+            assert not isinstance(end, BaseException)
+            await guard.settle(end, settled())
+        # What the cancelled ones were admitted is given back.
+        await asyncio.gather(*(guard.admit(request(thread="", timeout_s=2)) for _ in range(20)))
+        await guard.aclose()
 
 
 def test_a_settlement_survives_its_cancelled_caller(valkey_url: str) -> None:

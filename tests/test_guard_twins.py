@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from guard_tools import own_base
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -48,11 +48,11 @@ OUTCOMES = ["ok", "ok", "ok", "transient", "timeout", "throttled", "cancelled", 
 class Twins(RuleBasedStateMachine):
     """Drives both with the same requests at the same times."""
 
-    url = ""
+    connect: Callable[[], Any]
 
     def __init__(self) -> None:
         super().__init__()
-        self.client = redis.Redis.from_url(self.url)
+        self.client = type(self).connect()
         self.base, self.now, self.count = own_base(), START, 0
         self.memory = Shared()
         self.waiting: dict[str, dict[str, Any]] = {}
@@ -185,9 +185,9 @@ class Twins(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(120)
-def test_the_twins_answer_alike(valkey_url: str) -> None:
+def test_the_twins_answer_alike(any_server: Callable[[], Any]) -> None:
     class Machine(Twins):
-        url = valkey_url
+        connect = staticmethod(any_server)
 
     run_state_machine_as_test(
         Machine,
@@ -205,19 +205,19 @@ DEEP = [
 ]
 
 
-def test_long_stories_end_alike(valkey_url: str) -> None:
-    told = set[str]().union(*(long_story(valkey_url, seed) for seed in range(8)))
+def test_long_stories_end_alike(any_server: Callable[[], Any]) -> None:
+    told = set[str]().union(*(long_story(any_server, seed) for seed in range(8)))
     assert told == {
         "admitted", "replay", "wait", "halted", "runaway", "retries_spent", "hedges_spent", "open", "resting",
         "spent_out", "left", "settled", "late", "breaker", "limit", "retries",
     }  # fmt: skip
 
 
-def long_story(valkey_url: str, seed: int) -> set[str]:
+def long_story(any_server: Callable[[], Any], seed: int) -> set[str]:
     """Hypothesis finds the short stories; what takes many calls (percentiles, breakers, limits) needs long ones."""
 
     class Machine(Twins):
-        url = valkey_url
+        connect = staticmethod(any_server)
 
     dice, one = random.Random(seed), Machine()
     one.begin(DEEP[seed % len(DEEP)], dice.choice([0, 900]))

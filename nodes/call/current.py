@@ -85,6 +85,7 @@ def _make(settings: CallSettings) -> Guard:
     limits = limits_of(settings)
     if not settings.guard_url.startswith(_SHARED):
         return MemoryGuard(limits)
-    from nodes.call.redis_guard import RedisGuard, make_client
+    from nodes.call.redis_guard import RedisGuard
+    from nodes.call.redis_line import make_client
 
     return RedisGuard(partial(make_client, settings.guard_url, POOL_SIZE, SOCKET_S), limits)

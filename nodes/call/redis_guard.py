@@ -14,28 +14,24 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from nodes.call.front import GuardFront
 from nodes.call.guard import Request
 from nodes.call.limits import Limits
 from nodes.call.loops import PerLoop
-from nodes.call.scripts import read_all, script
-from nodes.errors import ConfigurationError, GuardUnavailable
+from nodes.call.redis_line import ANSWER_S, Line, failures, prepare
+from nodes.call.scripts import script
+from nodes.errors import GuardUnavailable
 
 if TYPE_CHECKING:
-    import redis.asyncio as aredis
+    from nodes.call.redis_line import Client
 
 _log = logging.getLogger("surefoot.guard")
 
 BASE: Final = "surefoot:guard:{g}"
 """The name that all keys begin with."""
-
-ANSWER_S: Final = 10.0
-"""Longest wait for the server, in seconds: an embedded one that was killed is started again within that."""
 
 SETTLE_RETRIES: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Pauses in seconds before a settlement that could not be delivered is sent again. After the last one the admission is
@@ -45,54 +41,8 @@ LINGER_S: Final = 2.0
 """Seconds that a subscription stays when nobody waits any more."""
 
 
-_prepared = False
-
-
-async def _prepare() -> None:
-    """Read scripts and client library in a thread: reading files would block the event loop."""
-    global _prepared  # noqa: PLW0603 - what is read stays read for the whole process
-    if not _prepared:
-        await asyncio.to_thread(_read)
-        _prepared = True
-
-
-def _read() -> None:
-    import redis.asyncio  # noqa: F401 - imported for its effect
-
-    read_all()
-
-
-@dataclass
-class _Line:
-    """The client of one event loop, and what runs on it."""
-
-    client: aredis.Redis
-    owned: bool
-    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
-    subscription: asyncio.Task[None] | None = None
-    subscribed: asyncio.Event = field(default_factory=asyncio.Event)
-    listeners: int = 0
-
-    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run something that outlives its caller; the loop itself keeps only weak references."""
-        task = asyncio.get_running_loop().create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        return task
-
-    async def close(self) -> None:
-        """End what runs, and the client if it is ours."""
-        if self.subscription is not None:
-            self.subscription.cancel()
-            await asyncio.gather(self.subscription, return_exceptions=True)
-        if self.tasks:
-            await asyncio.wait(set(self.tasks), timeout=1.0)
-        if self.owned:
-            await self.client.aclose()
-
-
 class RedisGuard(GuardFront):
-    """A guard on a client of `redis.asyncio`, or on a function that makes one for each event loop.
+    """A guard on a client of `redis.asyncio`, of a cluster too, or on a function that makes one for each event loop.
 
     A given client stays the caller's and belongs to the loop that first uses it; made ones are closed with their loop.
     `clock` tells seconds since the epoch in place of the server, for tests. When the server cannot be reached, `admit`
@@ -102,7 +52,7 @@ class RedisGuard(GuardFront):
 
     def __init__(
         self,
-        client: aredis.Redis | Callable[[], aredis.Redis],
+        client: Client | Callable[[], Client],
         limits: Limits | None = None,
         *,
         base: str = BASE,
@@ -112,10 +62,10 @@ class RedisGuard(GuardFront):
         self._base, self._clock = base, clock
         if callable(client):
             made = client
-            self._lines: PerLoop[_Line] = PerLoop(lambda: _Line(made(), owned=True), _Line.close)
+            self._lines: PerLoop[Line] = PerLoop(lambda: Line(made(), owned=True), Line.close)
         else:
             given = client
-            self._lines = PerLoop(lambda: _Line(given, owned=False), _Line.close)
+            self._lines = PerLoop(lambda: Line(given, owned=False), Line.close)
         self._shared_client = not callable(client)
 
     async def aclose(self) -> None:
@@ -124,44 +74,30 @@ class RedisGuard(GuardFront):
 
     async def forget(self, thread: str) -> None:
         """Drop the answers that are kept for a thread."""
-        await _prepare()
+        await prepare()
         line = self._line()
         try:
             async with asyncio.timeout(ANSWER_S):
                 await line.client.delete(f"{self._base}:ledger:{thread}")
-        except _failures() as error:
-            raise self._unavailable(line.client, error) from error
+        except failures() as error:
+            raise line.unavailable(error) from error
 
-    async def run(self, name: str, ask: dict[str, Any]) -> dict[str, Any]:
-        """Run a script and return its answer; raises `GuardUnavailable`."""
-        line = self._line()
-        from redis.exceptions import NoScriptError
-
+    def ask(self, name: str, ask: dict[str, Any]) -> asyncio.Future[dict[str, Any]]:
+        """Ask for a script to be run; the future fails with `GuardUnavailable`, and cancelling it undoes nothing."""
         now = "" if self._clock is None else str(int(self._clock() * 1000))
-        one, body = script(name), json.dumps(ask, separators=(",", ":"))
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                try:
-                    raw = await line.client.evalsha(one.sha, 1, self._base, now, body)
-                except NoScriptError:
-                    raw = await line.client.eval(one.text, 1, self._base, now, body)
-        except _failures() as error:
-            raise self._unavailable(line.client, error) from error
-        told: dict[str, Any] = json.loads(raw)
-        return told
+        return self._line().ask(script(name), self._base, now, json.dumps(ask, separators=(",", ":")))
 
     async def _shared_admit(self, request: Request, ask: dict[str, Any]) -> dict[str, Any]:
-        await _prepare()
-        line = self._line()
-        asking = line.start(self.run("admit", dict(ask)))
+        await prepare()
+        asking = self.ask("admit", ask)
         try:
             told = await asyncio.shield(asking)
         except asyncio.CancelledError:
-            line.start(self._undo(asking, dict(ask)))
+            self._line().start(self._undo(asking, dict(ask)))
             raise
         return self._told(request, ask, told)
 
-    async def _undo(self, asking: asyncio.Task[dict[str, Any]], ask: dict[str, Any]) -> None:
+    async def _undo(self, asking: asyncio.Future[dict[str, Any]], ask: dict[str, Any]) -> None:
         """Give back what was admitted to somebody who was cancelled while he asked, or his place in line."""
         try:
             told = await asking
@@ -175,24 +111,33 @@ class RedisGuard(GuardFront):
             self._shared_leave(ask)
 
     async def _shared_settle(self, request: Request, said: dict[str, Any]) -> None:
-        # A cancelled caller must not take its settlement with it.
-        delivered = self._line().start(self._first_delivery(request, said))
-        await asyncio.shield(delivered)
-
-    async def _first_delivery(self, request: Request, said: dict[str, Any]) -> None:
+        delivery = self.ask("settle", said)
         try:
-            told = await self.run("settle", said)
+            # A cancelled caller must not take its settlement with it.
+            told = await asyncio.shield(delivery)
+        except asyncio.CancelledError:
+            self._line().start(self._see_to(delivery, said))
+            raise
         except GuardUnavailable:
             self._line().start(self._deliver(said))
         else:
             self._told(request, said, told)
+
+    async def _see_to(self, delivery: asyncio.Future[dict[str, Any]], said: dict[str, Any]) -> None:
+        """Wait for a settlement whose caller is gone, and send it again if need be."""
+        try:
+            told = await delivery
+        except GuardUnavailable:
+            await self._deliver(said)
+        else:
+            self._doors.ring(told.get("wake") or ())
 
     async def _deliver(self, said: dict[str, Any]) -> None:
         """Send a settlement until it arrives, a bounded number of times."""
         for pause in (0.0, *SETTLE_RETRIES):
             await asyncio.sleep(pause)
             try:
-                told = await self.run("settle", said)
+                told = await self.ask("settle", said)
             except GuardUnavailable:
                 continue
             self._doors.ring(told.get("wake") or ())
@@ -204,7 +149,7 @@ class RedisGuard(GuardFront):
     def _shared_leave(self, ask: dict[str, Any]) -> None:
         async def leave() -> None:
             try:
-                told = await self.run("leave", ask)
+                told = await self.ask("leave", ask)
             except GuardUnavailable:
                 return
             self._doors.ring(told.get("wake") or ())
@@ -226,7 +171,7 @@ class RedisGuard(GuardFront):
             return False
         return True
 
-    async def _hear(self, line: _Line) -> None:
+    async def _hear(self, line: Line) -> None:
         """Ring the doorbells of this process for what others publish, until nobody waits for a while."""
         pubsub = line.client.pubsub(ignore_subscribe_messages=True)
         try:
@@ -240,50 +185,20 @@ class RedisGuard(GuardFront):
                     data = message["data"]
                     names = data.decode() if isinstance(data, bytes) else str(data)
                     self._doors.ring(names.split())
-        except _failures() as error:
+        except failures() as error:
             # Waiters ask again by themselves every second; and who asks meets the same outage and tells it.
             _log.warning("the guard's subscription ended: %s", type(error).__name__)
         finally:
             line.subscribed.clear()
             await pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it untyped
 
-    def _line(self) -> _Line:
+    def _line(self) -> Line:
         if self._shared_client and self._lines.others():
             raise GuardUnavailable(
                 "the guard's Redis client belongs to another event loop: give RedisGuard a function that makes clients"
             )
         return self._lines.here()
 
-    def _unavailable(self, client: aredis.Redis, error: BaseException) -> GuardUnavailable:
-        options: dict[str, Any] = getattr(client.connection_pool, "connection_kwargs", {})
-        where = options.get("directory") or options.get("path")
-        where = where or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-        return GuardUnavailable(
-            f"the guard's Redis at {where} does not answer ({type(error).__name__}), so no call is sent: bring it back "
-            "and resume"
-        )
-
 
 POLL_BELL_S: Final = 0.5
 """Seconds between two looks whether anybody still waits."""
-
-
-def make_client(url: str, connections: int, socket_s: float) -> aredis.Redis:
-    """Return a client on a blocking pool; raises `ConfigurationError` for a URL that cannot be read."""
-    import redis.asyncio as aredis
-
-    try:
-        pool = aredis.BlockingConnectionPool.from_url(
-            url, max_connections=connections, timeout=socket_s, socket_timeout=socket_s, socket_connect_timeout=socket_s
-        )
-    except ValueError:
-        raise ConfigurationError("SUREFOOT_REDIS_URL cannot be read as the URL of a Redis server") from None
-    return aredis.Redis.from_pool(pool)
-
-
-@cache
-def _failures() -> tuple[type[Exception], ...]:
-    """What sending a command can raise; the client is imported where it is used first."""
-    from redis.exceptions import RedisError
-
-    return (RedisError, OSError, TimeoutError)
