@@ -221,7 +221,7 @@ def _parse(text: str, name: str, required: tuple[str, ...]) -> Iterator[Raw]:
         # Split at newlines only: a text may hold other line separators.
         yield from _jsonl(enumerate(text.split("\n"), 1))
         return
-    if (list_name := _list_within(whole)) is not None:
+    if (list_name := _list_within(whole)) is not None and not set(required) & set(whole):
         raise UsageError(f"{name} is one object with {_way_out(list_name, name)}")
     yield 1 + text[: len(text) - len(text.lstrip())].count("\n"), whole
 
