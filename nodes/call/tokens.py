@@ -13,7 +13,6 @@ from typing import Any, Final, Literal
 
 from langchain_core.utils.json import parse_partial_json
 from langgraph.config import get_stream_writer
-from langgraph.runtime import Runtime
 
 TOKEN: Final = "surefoot.token"  # noqa: S105 - a token of text
 CONFIRMED: Final = "surefoot.confirmed"
@@ -28,8 +27,9 @@ def watched() -> bool:
         writer = get_stream_writer()
     except (RuntimeError, KeyError):
         return False
-    # LangGraph's writer for runs that nobody watches is a default that can be recognised only by identity.
-    return writer is not Runtime().stream_writer
+    # LangGraph tells it in no other way: the writer of a run that nobody watches is a function that does nothing, and
+    # so knows nothing, while a real one knows its queue.
+    return getattr(writer, "__closure__", ()) is not None
 
 
 def show(kind: Kind, step: str, visit: int, attempt: int, **more: Any) -> None:

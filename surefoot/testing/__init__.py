@@ -19,7 +19,7 @@ except ImportError as error:
         f"surefoot.testing needs {error.name}: pip install 'surefoot[testing]'", name=error.name
     ) from None
 
-from surefoot.testing.answers import Responder, calls_tool, default_responder, schema_in, support_responder
+from surefoot.testing.answers import DRAFT, Responder, calls_tool, default_responder, schema_in, support_responder
 from surefoot.testing.endpoint import KEY, MODEL, PRICES, OpenAIEndpoint, Recorded, misbehaving_endpoint
 from surefoot.testing.faults import (
     Fault,
@@ -42,6 +42,7 @@ from surefoot.testing.faults import (
 from surefoot.testing.profiles import PROFILES, Injector, Profile, profile_of
 
 __all__ = [
+    "DRAFT",
     "KEY",
     "MODEL",
     "PRICES",
