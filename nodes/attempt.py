@@ -200,6 +200,8 @@ class Trial:
                 "calls": usage.calls,
                 "repaired": usage.repaired,
                 "reasked": usage.reasked,
+                "replayed": usage.replayed,
+                "hedged": usage.hedged,
                 "cost_microusd": usage.cost_microusd,
             }
         )

@@ -115,6 +115,10 @@ class Attempt(Record):
     """Answers of this attempt that were read by more than strict JSON."""
     reasked: NonNegativeInt = 0
     """Answers of this attempt that did not fit and were asked for once more."""
+    replayed: NonNegativeInt = 0
+    """Answers of this attempt that were known from before a crash; their cost was paid once and is counted here."""
+    hedged: NonNegativeInt = 0
+    """Second requests of this attempt, sent because the first was slow."""
     cost_microusd: NonNegativeInt = 0
     wait_ms: NonNegativeInt = 0
     """Time that the retry node waited before this attempt."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import BaseModel, Field
 
 from surefoot.raw import number, plain, records, strings, text
-from surefoot.words import clock, due, duration, label, money, one_line
+from surefoot.words import clock, count, due, duration, label, money, one_line
 
 if TYPE_CHECKING:
     from surefoot.threads import RawThread, ThreadRecord
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
 REFUSALS: Final = ("breaker_open", "over_budget")
 """Outcomes of attempts whose request was never sent, because the guard refused it."""
+
+
+_COUNTED: Final = {
+    "repaired": ("answer", "repaired"),
+    "reasked": ("answer", "asked for again"),
+    "replayed": ("answer", "known from before a crash"),
+    "hedged": ("second request", "sent because the first was slow"),
+}
+"""What is counted in an attempt, and how it is told."""
 
 
 class Event(BaseModel):
@@ -88,9 +97,9 @@ def _attempt(attempt: dict[str, Any]) -> Event:
         facts.append(f"{number(attempt.get('tokens_in')):.0f} tokens in, {number(attempt.get('tokens_out')):.0f} out")
     if number(attempt.get("calls")):
         facts.append(money(number(attempt.get("cost_microusd"))))
-    for name, said in (("repaired", "repaired"), ("reasked", "asked for again")):
-        count = int(number(attempt.get(name)))
-        facts += [f"{count} answer{'s' * (count > 1)} {said}"] if count else []
+    for name, said in _COUNTED.items():
+        times = int(number(attempt.get(name)))
+        facts += [f"{count(times, said[0])} {said[1]}"] if times else []
     if (waited := number(attempt.get("wait_ms"))) >= 100:
         facts.append(f"waited {duration(waited / 1000)} before")
     error, told = text(attempt.get("error")), ", ".join(facts)

@@ -116,7 +116,7 @@ async def test_a_slow_request_is_overtaken(guard: MemoryGuard, openai_endpoint: 
         assert (await one.model("blue?", Color)).value.color == "second"
         assert budget.reserved_microusd == 0
         assert budget.spent_microusd == one.usage.cost_microusd
-    assert (one.usage.calls, guard.in_flight) == (2, 0)
+    assert (one.usage.calls, one.usage.hedged, guard.in_flight) == (2, 1, 0)
     assert one.usage.unmetered, "the slower one may have been billed"
     assert [e.outcome for e in seen if isinstance(e, events.CallSettled)] == ["ok", "cancelled"]
     assert sum(isinstance(e, events.CallHedged) for e in seen) == 1

@@ -38,7 +38,7 @@ def test_attempts_decisions_and_costs_are_told_in_time_order() -> None:
     values = {
         "text": "I was charged twice.",
         "attempts": [
-            attempt("classify", 2, wait_ms=5000),
+            attempt("classify", 2, wait_ms=5000, replayed=1, reasked=2, hedged=1),
             attempt("classify", 1, "timeout", error="no answer within 30 s"),
             attempt("draft", 3, "throttled"),
             attempt("draft", 4, provider="embedded", entry="embedded", model="", calls=0),
@@ -64,7 +64,9 @@ def test_attempts_decisions_and_costs_are_told_in_time_order() -> None:
     text = told(story)
     for part in (
         "support:1 is done", "I was charged twice.", "no answer within 30 s", "1.2 s of 30 s allowed",
-        "400 tokens in, 15 out", "$0.0004", "waited 5 s before", "degraded: draft failed", "classify > draft",
+        "400 tokens in, 15 out", "$0.0004", "1 answer known from before a crash",
+        "2 answers asked for again", "1 second request sent", "waited 5 s before", "degraded: draft failed",
+        "classify > draft",
         "billing             from openai small (classify, attempt 2)",
     ):  # fmt: skip
         assert part in text, part

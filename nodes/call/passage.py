@@ -65,6 +65,7 @@ async def passage(
     if one is not None:
         one.admitted(admission)
         if one.hedge:
+            usage.hedged += 1
             events.emit(events.CallHedged(*events.place_of(request)))
     try:
         yield way

@@ -31,6 +31,8 @@ class Usage:
     """Answers that needed more than strict JSON."""
     reasked: int = 0
     """Answers that were asked for a second time because the first did not fit."""
+    hedged: int = 0
+    """Second requests that were sent because the first was slow."""
     unmetered: bool = False
     """True when some endpoint did not tell what a request used: its cost is the worst case."""
     model: str = ""
