@@ -65,11 +65,12 @@ def test_attempts_decisions_and_costs_are_told_in_time_order() -> None:
     for part in (
         "support:1 is done", "I was charged twice.", "no answer within 30 s", "1.2 s of 30 s allowed",
         "400 tokens in, 15 out", "$0.0004", "1 answer known from before a crash",
-        "2 answers asked for again", "1 second request sent", "waited 5 s before", "degraded: draft failed",
+        "2 answers asked for again", "waited 5 s before", "degraded: draft failed",
         "classify > draft",
         "billing             from openai small (classify, attempt 2)",
     ):  # fmt: skip
         assert part in text, part
+    assert "1 second request sent because the first was slow" in " ".join(text.split())
 
 
 @pytest.mark.parametrize(
