@@ -74,7 +74,7 @@ def test_the_five_minute_tour(home: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("heading", ["From Python", "A pipeline of your own"])
+@pytest.mark.parametrize("heading", ["From Python", "A pipeline of your own", "Adopt one piece", "Rehearse a bad day"])
 def test_the_python_of_the_readme_runs(heading: str, home: dict[str, str]) -> None:
     found = blocks("python", heading)
     assert found
@@ -82,6 +82,16 @@ def test_the_python_of_the_readme_runs(heading: str, home: dict[str, str]) -> No
         done = run_python(code, home)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_the_rehearsal_of_the_readme_runs(home: dict[str, str]) -> None:
+    (block,) = blocks("console", "Rehearse a bad day")
+    done = run_shell(block.strip(), home)
+    assert done.returncode in (0, 3), done.stderr
+    assert "injected" in done.stdout
+    assert "simulated cost" in done.stdout
 
 
 def test_the_readme_names_both_commands_and_every_setting() -> None:
