@@ -231,6 +231,8 @@ def test_the_guard_of_the_process_follows_the_settings(monkeypatch: pytest.Monke
     assert (get_guard().limits.concurrency, get_guard().limits.max_cost_per_day_microusd) == ("auto", 500_000)
     monkeypatch.setenv("SUREFOOT_CONCURRENCY", "7")
     assert get_guard().limits.concurrency == 7
+    monkeypatch.setenv("SUREFOOT_RETRY_BUDGET", "1")
+    assert get_guard().limits.retry_deposit == 1
     for wrong in ("0", "many"):
         monkeypatch.setenv("SUREFOOT_CONCURRENCY", wrong)
         with pytest.raises(ConfigurationError, match=r"^SUREFOOT_CONCURRENCY: has to be a whole number"):

@@ -51,7 +51,7 @@ def get_guard() -> Guard:
     if (guard := _around.get()) is not None:
         return guard
     settings = call_settings()
-    key = (settings.guard_url, settings.concurrency, settings.max_cost_per_day_usd,
+    key = (settings.guard_url, settings.concurrency, settings.retry_budget, settings.max_cost_per_day_usd,
            settings.max_cost_per_tenant_day_usd)  # fmt: skip
     with _lock:
         if _set is not None:
@@ -72,6 +72,7 @@ def limits_of(settings: CallSettings) -> Limits:
     """Return the limits that the settings name."""
     return Limits(
         concurrency=settings.concurrency,
+        retry_deposit=settings.retry_budget,
         max_cost_per_day_microusd=_microusd(settings.max_cost_per_day_usd),
         max_cost_per_tenant_day_microusd=_microusd(settings.max_cost_per_tenant_day_usd),
     )

@@ -32,6 +32,7 @@ _NAMES: Final = (
     "SUREFOOT_MAX_COST_PER_DAY_USD",
     "SUREFOOT_MAX_COST_PER_TENANT_DAY_USD",
     "SUREFOOT_CONCURRENCY",
+    "SUREFOOT_RETRY_BUDGET",
     "SUREFOOT_REDIS_URL",
     "OPENAI_API_KEY",
     "OPENAI_BASE_URL",
@@ -86,6 +87,8 @@ class CallSettings(BaseSettings):
         default=None, validation_alias="SUREFOOT_CONCURRENCY"
     )
     """Requests under way at one endpoint; `auto` finds the number, None sets none."""
+    retry_budget: float = Field(default=0.2, ge=0, le=1, allow_inf_nan=False, validation_alias="SUREFOOT_RETRY_BUDGET")
+    """Retries that each successful request pays for; 1 asks on for as long as at least every second one succeeds."""
     guard_url: str = Field(default="", validation_alias="SUREFOOT_REDIS_URL", repr=False)
     """Where calls are counted for all processes: a `redis://`, `rediss://` or `unix://` address; else in this one."""
 
