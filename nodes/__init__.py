@@ -4,6 +4,7 @@ from nodes.call.wrap import guard
 from nodes.decide import Again, Escalate, Fallback, GiveUp, decide
 from nodes.gate import Check, add_gate
 from nodes.graph import CheckedGraph, add_retired, compile_graph
+from nodes.group import Ended, Member, add_group, missing_members
 from nodes.policy import Policy, exponential, fixed
 from nodes.retry import add_retry
 from nodes.review import add_review, validate_answer
@@ -15,14 +16,17 @@ __all__ = [
     "Again",
     "Check",
     "CheckedGraph",
+    "Ended",
     "Escalate",
     "Fallback",
     "GiveUp",
+    "Member",
     "Policy",
     "StepFunction",
     "StepSpec",
     "Task",
     "add_gate",
+    "add_group",
     "add_retired",
     "add_retry",
     "add_review",
@@ -33,5 +37,6 @@ __all__ = [
     "exponential",
     "fixed",
     "guard",
+    "missing_members",
     "validate_answer",
 ]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from langgraph.errors import InvalidUpdateError
+from langgraph.errors import GraphBubbleUp, InvalidUpdateError
 
 from nodes import events
 from nodes.call import Call, Usage, classify_error, get_guard, using_call
@@ -42,6 +42,29 @@ KEPT_BY_US: Final = frozenset({"attempts", "failures", "feedback", "provenance",
 """Fields that a step writes about its own work."""
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Where a step stands as an attempt begins."""
+
+    visit: int
+    earlier: Sequence[Attempt] = ()
+    """Attempts of this visit, oldest first."""
+    pending: Failure | None = None
+    """The failure that is answered by this attempt."""
+
+
+def standing(state: RunState, step: str) -> Standing:
+    """Return where a step stands.
+
+    The retry node releases the failure that it sends a step back for. Whoever comes without one is no retry but
+    another visit: the loop of an agent, another input on the thread, perhaps after one that was left unfinished.
+    """
+    failure, visit, earlier = state.failures.get(step), state.visits.get(step, 0), state.attempts_of(step)
+    if failure is not None and failure.released:
+        return Standing(visit, earlier, failure)
+    return Standing(visit + 1) if earlier else Standing(visit)
+
+
 @dataclass
 class Trial:
     """One attempt in the making: what it may use, how it ends, what it writes."""
@@ -50,6 +73,7 @@ class Trial:
     policy: ResolvedPolicy
     view: View
     context: RunContext
+    at: Standing
     entry: str
     thread: str
     channels: Mapping[str, Any]
@@ -58,19 +82,21 @@ class Trial:
     gated: bool = False
     """Whether a gate decides if the output counts."""
 
+    group: str = ""
+    """The group that the task is a member of; empty for a step of its own."""
+    until: float | None = None
+    """Seconds since the epoch by which the group has to be done."""
+
     def __post_init__(self) -> None:
-        self.state = self.view.run
-        self.pending = pending_failure(self.state, self.task.name)
-        visit, earlier = self.state.visits.get(self.task.name, 0), self.state.attempts_of(self.task.name)
-        if earlier and self.pending is None:
-            # Nobody sent it back, so it is not a retry: the loop of an agent, or another input on the thread.
-            visit, earlier = visit + 1, []
+        self.state, self.pending, earlier = self.view.run, self.at.pending, self.at.earlier
+        self.name = f"{self.group}.{self.task.name}" if self.group else self.task.name
+        """What feedback, failures and money are kept under."""
         self.first_choice = ladder_start(self.task, self.context)
         self.provider, _, named_model = self.entry.partition(":")
         self.model = named_model or self.context.model or ""
         self.started_at = time.time()
-        deadline = deadline_of(self.state, self.context)
-        left = math.inf if deadline is None else deadline - self.started_at
+        deadlines = [at for at in (deadline_of(self.state, self.context), self.until) if at is not None]
+        left = min(deadlines, default=math.inf) - self.started_at
         self.late = left <= 0
         self.timeout = max(min(self.policy.timeout, left), 0.001)
         # The guard may give a request more time than the policy, once it knows how long such calls take.
@@ -79,8 +105,9 @@ class Trial:
         sent = [a for a in earlier if a.calls]
         self.resent = bool(sent) and sent[-1].outcome != "throttled"
         self.attempt = Attempt(
-            step=self.task.name,
-            visit=visit,
+            step=self.group or self.task.name,
+            member=self.task.name if self.group else "",
+            visit=self.at.visit,
             n=len(earlier) + 1,
             entry=self.entry,
             provider=self.provider,
@@ -95,7 +122,7 @@ class Trial:
         """Return the guarded call that the provider is given."""
         attempt, state = self.attempt, self.state
         return Call(
-            step=attempt.step,
+            step=self.name,
             thread=self.thread,
             tenant=state.tenant,
             provider=self.provider,
@@ -103,10 +130,10 @@ class Trial:
             n=attempt.n,
             visit=attempt.visit,
             timeout_s=self.timeout,
-            feedback=state.feedback.get(attempt.step),
-            temperature=REGENERATION_TEMPERATURE * min(attempt.visit, 3) if attempt.step in state.feedback else 0.0,
+            feedback=state.feedback.get(self.name),
+            temperature=REGENERATION_TEMPERATURE * min(attempt.visit, 3) if self.name in state.feedback else 0.0,
             max_cost_microusd=self.policy.max_cost_microusd,
-            step_spent_microusd=state.spend.get(attempt.step, Spend()).cost_microusd,
+            step_spent_microusd=state.spend.get(self.name, Spend()).cost_microusd,
             run_spent_microusd=state.spent_microusd,
             run_cap_microusd=self.context.max_cost_microusd,
             variant=attempt.variant,
@@ -129,6 +156,9 @@ class Trial:
                     output = await self.task.run(self.provider, inputs, call)
             fields = self.task.fields(output)
             self.check(fields)
+        except GraphBubbleUp:
+            # Not a failure: LangGraph's own way to leave a node, such as an interrupt.
+            raise
         except asyncio.CancelledError:
             if (current := asyncio.current_task()) is None or current.cancelling():
                 raise
@@ -206,7 +236,7 @@ class Trial:
             }
         )
         attempt = Attempt.model_validate({**attempt.model_dump(), "error": error})
-        before = self.state.spend.get(attempt.step, Spend())
+        before = self.state.spend.get(self.name, Spend())
         spend = Spend(
             calls=before.calls + usage.calls,
             tokens_in=before.tokens_in + usage.tokens_in,
@@ -214,7 +244,7 @@ class Trial:
             cost_microusd=before.cost_microusd + usage.cost_microusd,
         )
         events.emit(events.AttemptEnded(self.thread, attempt))
-        update: dict[str, Any] = {"attempts": [attempt], "spend": {attempt.step: spend}}
+        update: dict[str, Any] = {"attempts": [attempt], "spend": {self.name: spend}}
         if attempt.visit != self.state.visits.get(attempt.step, 0):
             update["visits"] = {attempt.step: attempt.visit}
         return update
@@ -229,7 +259,7 @@ class Trial:
         held = isinstance(error, HeldBack) and usage.calls == 0
         update = self.close(usage, outcome, message, held=held)
         failure = Failure(
-            step=self.task.name,
+            step=self.name,
             outcome=outcome,
             error=message,
             retryable=isinstance(error, CallError) and error.retryable,
@@ -238,14 +268,14 @@ class Trial:
             visit=self.attempt.visit,
             escalate=isinstance(error, CallError) and error.escalates,
         )
-        feedback = {self.task.name: message} if outcome == "invalid_output" else {}
-        return update | {"failures": {self.task.name: failure}, "feedback": feedback}
+        feedback = {self.name: message} if outcome == "invalid_output" else {}
+        return update | {"failures": {self.name: failure}, "feedback": feedback}
 
     def succeeded(self, input_hash: str, fields: Mapping[str, Any], usage: Usage) -> dict[str, Any]:
         """Write the outputs, where they came from, and settle the failure that was pending."""
         update = self.close(usage, "ok")
         source = Provenance(
-            step=self.task.name,
+            step=self.attempt.step,
             visit=self.attempt.visit,
             attempt=self.attempt.n,
             provider=self.provider,
@@ -254,23 +284,14 @@ class Trial:
             input_hash=input_hash,
         )
         update = {**fields, **update, "provenance": dict.fromkeys(fields, source)}
-        if self.task.name in self.state.feedback:
-            update["feedback"] = {self.task.name: None}
-        if self.task.name in self.state.failures:
-            update["failures"] = {self.task.name: None}
+        if self.name in self.state.feedback:
+            update["feedback"] = {self.name: None}
+        if self.name in self.state.failures:
+            update["failures"] = {self.name: None}
         if self.entry != self.first_choice:
             decision = self.pending.decision if self.pending is not None else None
-            earlier = [a for a in self.state.attempts_of(self.task.name) if a.entry != self.entry]
+            earlier = [a for a in self.at.earlier if a.entry != self.entry]
             fell = decision is not None and decision.action == "fallback"
-            why = decision.reason if decision is not None and fell else summarise(self.task.name, earlier)
+            why = decision.reason if decision is not None and fell else summarise(self.name, earlier)
             update |= {"degraded": True, "reasons": [f"{why}; {self.entry} answered instead"]}
         return update
-
-
-def pending_failure(state: RunState, step: str) -> Failure | None:
-    """Return the failure that the retry node has sent a step back for.
-
-    One that it has not released belongs to an input that was left unfinished: another one has come since.
-    """
-    failure = state.failures.get(step)
-    return failure if failure is not None and failure.released else None

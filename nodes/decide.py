@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from nodes.policy import ResolvedPolicy
-from state import Attempt, Failure
+from state import Attempt, Decision, DecisionMade, Failure
 
 
 @dataclass(frozen=True)
@@ -96,3 +96,24 @@ def summarise(step: str, attempts: Sequence[Attempt], *, late: bool = False) -> 
         return f"{step}: no version passed its gate"
     last = next((a.error for a in reversed(failed) if a.error), "")
     return why + (f" ({listed})" if listed else "") + (f", last: {last}" if last else "")
+
+
+def decision_made(
+    failure: Failure, attempts: Sequence[Attempt], decision: Decision, now: float, after: str
+) -> DecisionMade:
+    """Return the record of a decision that stays when its failure is settled; `after` is where it leads."""
+    last = attempts[-1] if attempts else Attempt(step=failure.step, n=0)
+    return DecisionMade(
+        step=last.step,
+        member=last.member,
+        visit=failure.visit,
+        attempt=last.n,
+        action=decision.action,
+        outcome=failure.outcome,
+        before=last.entry,
+        after=after,
+        at=now,
+        until=decision.at,
+        retry_after=failure.retry_after,
+        reason=decision.reason,
+    )

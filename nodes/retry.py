@@ -19,16 +19,14 @@ from langgraph.types import Command, interrupt
 
 from nodes import bridge, events
 from nodes.context import deadline_of, run_context
-from nodes.decide import Again, Escalate, Fallback, GiveUp, decide
+from nodes.decide import Again, Escalate, Fallback, GiveUp, decide, decision_made
 from nodes.errors import InputError, StepFailed
 from nodes.review import ask_until_valid
 from nodes.step import StepSpec
 from nodes.view import View, Viewer
 from state import (
     ActionRequest,
-    Attempt,
     Decision,
-    DecisionMade,
     Failure,
     ReviewConfig,
     ReviewRequest,
@@ -98,7 +96,7 @@ def _decide_all(
             _ask_whether_again(failure.step, choice.reason, config)
             first = attempts[0].entry if attempts else ""
             granted = Decision(action="again", at=now, provider=first, reason=f"{choice.reason}; a person let it go on")
-            update["retry_decisions"].append(_made(failure, attempts, granted, now, first))
+            update["retry_decisions"].append(decision_made(failure, attempts, granted, now, first))
             update["failures"][failure.step] = None
             update["feedback"][failure.step] = None
             goto[failure.step] = None
@@ -118,7 +116,7 @@ def _decide_all(
                 decision = Decision(action="give_up", reason=reason)
                 goto[spec.on_give_up] = None
         after = {"escalate": escalate_to, "give_up": spec.on_give_up}.get(decision.action, decision.provider)
-        update["retry_decisions"].append(_made(failure, attempts, decision, now, after))
+        update["retry_decisions"].append(decision_made(failure, attempts, decision, now, after))
         update["failures"][failure.step] = _settled(failure, decision)
         if decision.action in ("escalate", "give_up"):
             update["reasons"].append(decision.reason)
@@ -140,23 +138,6 @@ def _ask_whether_again(step: str, reason: str, config: RunnableConfig) -> None:
         asked_at=time.time(),
     )
     ask_until_valid(request, RunState, bridge.thread_of(config))
-
-
-def _made(failure: Failure, attempts: Sequence[Attempt], decision: Decision, now: float, after: str) -> DecisionMade:
-    """Return the record of a decision that stays when its failure is settled."""
-    return DecisionMade(
-        step=failure.step,
-        visit=failure.visit,
-        attempt=attempts[-1].n if attempts else 0,
-        action=decision.action,
-        outcome=failure.outcome,
-        before=attempts[-1].entry if attempts else "",
-        after=after,
-        at=now,
-        until=decision.at,
-        retry_after=failure.retry_after,
-        reason=decision.reason,
-    )
 
 
 def _settled(failure: Failure, decision: Decision) -> Failure | None:

@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import StateGraph
 
 from nodes import bridge
-from nodes.attempt import Trial, pending_failure
+from nodes.attempt import Trial, standing
 from nodes.call import prepare_settings
 from nodes.context import ladder_start, run_context
 from nodes.policy import Policy
@@ -92,13 +92,13 @@ def _attempt_function(spec: StepSpec, channels: Mapping[str, Any]) -> NodeOfView
         context = run_context()
         await prepare_settings()
         entry = ladder_start(task, context)
-        pending = pending_failure(view.run, task.name)
-        if pending is not None and pending.decision is not None and pending.decision.provider:
-            entry = pending.decision.provider
+        at = standing(view.run, task.name)
+        if at.pending is not None and at.pending.decision is not None and at.pending.decision.provider:
+            entry = at.pending.decision.provider
         await task.ready(entry.partition(":")[0])
         resolved, thread = spec.policy.resolve(view.state), bridge.thread_of(config)
         durable = bridge.has_saver(config)
-        trial = Trial(task, resolved, view, context, entry, thread, channels, durable, gated=bool(spec.gates))
+        trial = Trial(task, resolved, view, context, at, entry, thread, channels, durable, gated=bool(spec.gates))
         return await trial.run()
 
     return attempt

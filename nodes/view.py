@@ -58,14 +58,23 @@ class Viewer:
             return View(state, state)
         return View(run_fields(state), self._theirs(state))
 
-    def add_node(self, name: str, function: NodeOfView, destinations: tuple[str, ...] | None = None) -> None:
-        """Add a node made of a coroutine function `(view, config)`; what it returns is stored as plain data."""
+    def add_node(
+        self,
+        name: str,
+        function: NodeOfView,
+        destinations: tuple[str, ...] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Add a node made of a coroutine function `(view, config)`; what it returns is stored as plain data.
+
+        `metadata` is shown where the graph is drawn.
+        """
 
         async def node(state: Any, config: RunnableConfig) -> Any:
             return plain(self._builder.channels, await function(self.view(state), config))
 
         runnable = bridge.node(node, name)
-        self._builder.add_node(name, runnable, input_schema=self._schema, destinations=destinations)
+        self._builder.add_node(name, runnable, input_schema=self._schema, destinations=destinations, metadata=metadata)
 
     def add_routes(self, name: str, choose: Callable[[View], str], targets: list[str]) -> None:
         """Add the edges that leave a node."""
