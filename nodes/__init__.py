@@ -1,5 +1,6 @@
 """HOW it is done: attempts, retries, gates, people. Factories that take a policy and add nodes to a graph."""
 
+from nodes.batch import Batched
 from nodes.call.wrap import guard
 from nodes.decide import Again, Escalate, Fallback, GiveUp, decide
 from nodes.gate import Check, add_gate
@@ -14,6 +15,7 @@ from nodes.turn import begin_turn
 
 __all__ = [
     "Again",
+    "Batched",
     "Check",
     "CheckedGraph",
     "Ended",

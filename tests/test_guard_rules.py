@@ -71,6 +71,19 @@ async def test_only_good_answers_are_kept_and_a_forgotten_thread_asks_anew(kit: 
     assert (await guard.admit(request(call_id="d"))).replay is None
 
 
+async def test_an_answer_that_came_with_no_request_is_kept_too(kit: Kit) -> None:
+    guard = kit.make()
+    assert await guard.recall("t", "part") is None
+    await guard.keep("t", "part", {"answer": {"text": "é"}, "cost": 7})
+    assert await kit.make().recall("t", "part") == {"answer": {"text": "é"}, "cost": 7}
+    assert await guard.recall("u", "part") is None
+    kit.clock.now += 86_401
+    assert await guard.recall("t", "part") is None
+    await guard.keep("t", "part", {"cost": 1})
+    await guard.forget("t")
+    assert await guard.recall("t", "part") is None
+
+
 # --- halts ----------------------------------------------------------------------------------------------------------
 
 

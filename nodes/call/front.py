@@ -87,6 +87,14 @@ class GuardFront(ABC):
         await self._shared_settle(hold.request, self._statement(admission, settlement))
 
     @abstractmethod
+    async def keep(self, thread: str, call_id: str, answer: dict[str, Any]) -> None:
+        """Keep an answer that came with no request of its own."""
+
+    @abstractmethod
+    async def recall(self, thread: str, call_id: str) -> dict[str, Any] | None:
+        """Return an answer that was kept."""
+
+    @abstractmethod
     async def forget(self, thread: str) -> None:
         """Drop the answers that are kept for a thread."""
 

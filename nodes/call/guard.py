@@ -122,6 +122,17 @@ class Guard(Protocol):
         """Give back what was reserved and charge the real cost; a second time does nothing."""
         ...
 
+    async def keep(self, thread: str, call_id: str, answer: dict[str, Any]) -> None:
+        """Keep an answer for a replay that came with no request of its own, such as a part of a batch.
+
+        Raises `GuardUnavailable` when the shared state cannot be reached, as do `recall` and `forget`.
+        """
+        ...
+
+    async def recall(self, thread: str, call_id: str) -> dict[str, Any] | None:
+        """Return an answer that was kept, None where there is none."""
+        ...
+
     async def forget(self, thread: str) -> None:
         """Drop the answers that are kept for a thread, so that the next run asks anew."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +26,18 @@ class MemoryGuard(GuardFront):
         self._clock = clock
         self._shared = Shared()
         self._shared_lock = threading.Lock()
+
+    async def keep(self, thread: str, call_id: str, answer: dict[str, Any]) -> None:
+        """Keep an answer that came with no request of its own."""
+        with self._shared_lock:
+            self._shared.ledger[thread][call_id] = (self._now(), json.dumps(answer))
+
+    async def recall(self, thread: str, call_id: str) -> dict[str, Any] | None:
+        """Return an answer that was kept."""
+        with self._shared_lock:
+            kept = self._shared.ledger[thread].get(call_id)
+        fresh = kept is not None and self._now() - kept[0] <= self.limits.wire["ledger_ms"]
+        return json.loads(kept[1]) if kept is not None and fresh else None
 
     async def forget(self, thread: str) -> None:
         """Drop the answers that are kept for a thread."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,15 +73,36 @@ class RedisGuard(GuardFront):
         """End what runs on the current loop, such as settlements under way."""
         await self._lines.close_here()
 
+    async def keep(self, thread: str, call_id: str, answer: dict[str, Any]) -> None:
+        """Keep an answer that came with no request of its own."""
+        key, ledger_ms = f"{self._base}:ledger:{thread}", self.limits.wire["ledger_ms"]
+        kept = f"{self._now_ms()}:{json.dumps(answer, separators=(',', ':'))}"
+        await self._command("HSET", key, call_id, kept)
+        await self._command("PEXPIRE", key, ledger_ms + 1000)
+
+    async def recall(self, thread: str, call_id: str) -> dict[str, Any] | None:
+        """Return an answer that was kept."""
+        kept = await self._command("HGET", f"{self._base}:ledger:{thread}", call_id)
+        if not kept:
+            return None
+        at, _, answer = (kept.decode() if isinstance(kept, bytes) else kept).partition(":")
+        return json.loads(answer) if self._now_ms() - int(at) <= self.limits.wire["ledger_ms"] else None
+
     async def forget(self, thread: str) -> None:
         """Drop the answers that are kept for a thread."""
+        await self._command("DEL", f"{self._base}:ledger:{thread}")
+
+    async def _command(self, *words: Any) -> Any:
         await prepare()
         line = self._line()
         try:
             async with asyncio.timeout(ANSWER_S):
-                await line.client.delete(f"{self._base}:ledger:{thread}")
+                return await line.client.execute_command(*words)
         except failures() as error:
             raise line.unavailable(error) from error
+
+    def _now_ms(self) -> int:
+        return int((self._clock or time.time)() * 1000)
 
     def ask(self, name: str, ask: dict[str, Any]) -> asyncio.Future[dict[str, Any]]:
         """Ask for a script to be run; the future fails with `GuardUnavailable`, and cancelling it undoes nothing."""

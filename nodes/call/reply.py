@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from dataclasses import dataclass
@@ -46,6 +47,26 @@ class Usage:
         self.tokens_out += charge.tokens_out
         self.cost_microusd += charge.cost
         self.unmetered |= charge.unmetered
+
+    def take(self, other: Usage) -> None:
+        """Add what other calls used."""
+        for field in dataclasses.fields(self):
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            added = theirs or mine if field.name in ("model", "timeout_s") else mine + theirs
+            setattr(self, field.name, bool(added) if field.name == "unmetered" else added)
+
+    def part(self, index: int, parts: int) -> Usage:
+        """Return the part of one of several that share a request; whole numbers add up, the request is the first's."""
+
+        def share(number: int) -> int:
+            return number * (index + 1) // parts - number * index // parts
+
+        shared = {name: share(getattr(self, name)) for name in ("tokens_in", "tokens_out", "cost_microusd")}
+        first = {"calls": self.calls, "repaired": self.repaired, "reasked": self.reasked, "hedged": self.hedged}
+        return Usage(
+            **shared, **(first if index == 0 else {}), unmetered=self.unmetered, model=self.model,
+            timeout_s=self.timeout_s,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
