@@ -7,6 +7,7 @@ from nodes.gate import Check, add_gate
 from nodes.graph import CheckedGraph, add_retired, compile_graph
 from nodes.group import Ended, Member, add_group, missing_members
 from nodes.policy import Policy, exponential, fixed
+from nodes.registry import Work, levels, schemas_of, work
 from nodes.retry import add_retry
 from nodes.review import add_review, validate_answer
 from nodes.step import StepSpec, add_step
@@ -27,6 +28,7 @@ __all__ = [
     "StepFunction",
     "StepSpec",
     "Task",
+    "Work",
     "add_gate",
     "add_group",
     "add_retired",
@@ -39,6 +41,9 @@ __all__ = [
     "exponential",
     "fixed",
     "guard",
+    "levels",
     "missing_members",
+    "schemas_of",
     "validate_answer",
+    "work",
 ]

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from nodes.call import call_settings
 from nodes.errors import ConfigurationError
-from nodes.task import AnyTask
+from nodes.task import AnyTask, Task
 from state import RunContext, RunState, describe
 
 
@@ -41,7 +41,12 @@ def deadline_of(state: RunState, context: RunContext) -> float | None:
 
 
 def ladder_start(task: AnyTask, context: RunContext) -> str:
-    """Return the first entry of a task's ladder: by context, then by settings; a task with one provider uses that."""
+    """Return the first entry of a task's ladder: by context, then its own, then by settings.
+
+    A task with one provider uses that.
+    """
     if len(task.providers) == 1:
         return next(iter(task.providers))
+    if isinstance(task, Task) and task.first:
+        return context.providers.get(task.name) or task.first
     return context.providers.get(task.name) or context.provider or call_settings().provider

@@ -22,7 +22,7 @@ from nodes.attempt import Standing, Trial
 from nodes.call import prepare_settings
 from nodes.context import deadline_of, ladder_start, run_context
 from nodes.decide import Again, Escalate, Fallback, decide, decision_made
-from nodes.errors import ConfigurationError
+from nodes.errors import ConfigurationError, InputError
 from nodes.policy import Policy, ResolvedPolicy
 from nodes.step import Route, route_function
 from nodes.task import Task
@@ -37,8 +37,9 @@ LISTS: Final = ("attempts", "retry_decisions", "reasons")
 class Member:
     """One task of a group, and how it deals with failure.
 
-    Exhausted, it leaves its fields as they are: the result is degraded and says why. With `on_exhausted="escalate"` the
-    reason is an escalation too, under the name `group.task`, for the review that the graph has after the group.
+    One whose inputs are missing or do not fit is not run. Exhausted, it leaves its fields as they are: the result is
+    degraded and says why. With `on_exhausted="escalate"` the reason is an escalation too, under the name `group.task`,
+    for the review that the graph has after the group.
     """
 
     task: Task[Any, Any]
@@ -70,12 +71,15 @@ def add_group(
     *,
     then: Route,
     deadline: float | None = None,
+    only_missing: bool = False,
     enough: Enough | None = None,
     finish: Finish | None = None,
 ) -> None:
     """Add a node that runs all members at the same time and goes on with what they have.
 
-    `deadline` bounds the group in seconds. `enough` may end it early, `finish` may add fields in the same superstep.
+    `deadline` bounds the group in seconds. With `only_missing`, members whose fields are there are not run again: for
+    a graph that comes back after an edit, and begins each turn with `begin_turn`. `enough` may end the group early,
+    `finish` may add fields in the same superstep.
     Raises `ValueError` for two members of one name, two that write one field, or a field that the state does not have.
     """
     _check_members(builder, name, members)
@@ -84,7 +88,8 @@ def add_group(
     async def group(view: View, config: RunnableConfig) -> dict[str, Any]:
         await prepare_settings()
         crew = _Crew(name, view, config, run_context(), builder.channels, deadline)
-        return await crew.run(members, enough, finish)
+        wanted = [member for member in members if not only_missing or _lacks(view, member)]
+        return await crew.run(wanted, enough, finish)
 
     choose, targets = route_function(then)
     viewer.add_node(name, group, metadata={"members": ", ".join(member.task.name for member in members)})
@@ -96,6 +101,10 @@ def missing_members(state: RunState, group: str) -> dict[str, str]:
     ours = [a for a in state.attempts if a.step == group and a.visit == state.visits.get(group, 0)]
     last = {a.member: a for a in ours}
     return {member: a.error for member, a in last.items() if a.outcome != "ok"}
+
+
+def _lacks(view: View, member: Member) -> bool:
+    return any(view.get(output) is None for output in member.task.outputs)
 
 
 def _check_members(builder: StateGraph[Any, Any, Any, Any], name: str, members: Sequence[Member]) -> None:
@@ -155,7 +164,7 @@ class _Crew:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        self._stop(stopped, alone=len(stopped) == len(members))
+        self._stop(stopped, alone=bool(members) and len(stopped) == len(members))
         if finish is not None:
             self._merge(dict(finish(self.view.state, self.ended)))
         return self.update
@@ -174,6 +183,11 @@ class _Crew:
     async def _pursue(self, member: Member) -> Ended:
         """Attempt one member until it has its fields or is exhausted."""
         task, policy = member.task, member.policy.resolve(self.view.state)
+        try:
+            task.read(self.view.state)
+        except InputError as error:
+            self._merge({"degraded": True, "reasons": [f"{self.name}: {error}"]})
+            return Ended(task.name, None, str(error))
         entry = ladder_start(task, self.context)
         run, at = self.view.run, Standing(self.visit)
         while True:

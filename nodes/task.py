@@ -40,6 +40,8 @@ class Task(Generic[In, Out]):
     """Applied to the output of every provider: business rules that hold whoever did the work."""
     prepare: Mapping[str, Callable[[], Any]] = dataclasses.field(default_factory=dict)
     """What a provider needs once in a process, such as loading a model; it is not on the clock of an attempt."""
+    first: str = ""
+    """Entry of the ladder to begin with where the context names none for this task; empty for that of the settings."""
     version: str = "1"
     """Changes with the prompt, so that results of different prompts can be told apart."""
     _prepared: set[str] = dataclasses.field(default_factory=set, init=False, repr=False, compare=False)

@@ -18,6 +18,7 @@ from langgraph.channels.last_value import LastValue
 from langgraph.errors import EmptyChannelError, InvalidUpdateError
 from langgraph.types import Overwrite
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from state.reducers import Plain, append, merge, replace, sticky
 
@@ -107,6 +108,8 @@ class Checked(BaseChannel[Any, Any, Any]):
             return adapter.dump_python(adapter.validate_python(payload), mode="json")
         except ValidationError as error:
             raise InvalidUpdateError(f"field {self.key!r}: {describe(error)}") from None
+        except PydanticSerializationError:
+            raise InvalidUpdateError(f"field {self.key!r}: the value is no plain data and cannot be stored") from None
 
     def update(self, values: Sequence[Any]) -> bool:
         """Apply the updates of one superstep."""
