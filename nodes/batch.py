@@ -23,7 +23,7 @@ from nodes.call import Call, Usage, get_guard, prepare_settings, price
 from nodes.call.budget import command_budget
 from nodes.call.endpoint import endpoint_for
 from nodes.call.kept import call_id
-from nodes.errors import InvalidOutput, OverBudget, Refused, Truncated
+from nodes.errors import InvalidOutput, OverBudget, Refused, RetriesSpent, Truncated
 from nodes.task import hash_of
 from state import describe
 
@@ -45,6 +45,8 @@ class _Item(Generic[In]):
     """What its answer is kept under; empty where none is kept."""
     answer: asyncio.Future[Any]
     usage: Usage = field(default_factory=Usage)
+    wrong: str = ""
+    """What was wrong with the last answer about it."""
     worst_microusd: int = 0
     """Its part of what a request under way may cost."""
 
@@ -144,14 +146,21 @@ class Batched(Generic[In, Answer, Out]):
             if len(items) == 1:
                 return _fail(items, error)
             found = {}
+        except RetriesSpent as error:
+            # Why they were to be asked for again tells more than that they cannot be.
+            for item in items:
+                _fail([item], InvalidOutput(item.wrong) if item.wrong else error)
+            return None
         except Exception as error:
             return _fail(items, error)
         answers = ((item, found.get(place)) for place, item in enumerate(items))
         good = [(item, answer) for item, answer in answers if isinstance(answer, self.answer)]
         await asyncio.gather(*(self._hand_out(item, answer) for item, answer in good))
+        for place, item in enumerate(items):
+            item.wrong = str(found.get(place) or "the answer says nothing about the item")
         rest = [item for item in items if not item.answer.done()]
         if len(items) == 1 and rest:
-            return _fail(items, InvalidOutput(str(found.get(0) or "the answer says nothing about the item")))
+            return _fail(rest, InvalidOutput(rest[0].wrong))
         middle = (len(rest) + 1) // 2
         await asyncio.gather(*(self._serve(half, again=True) for half in (rest[:middle], rest[middle:]) if half))
         return None

@@ -159,6 +159,14 @@ def test_damaged_objects_are_read_exactly_or_refused(text: str, data: st.DataObj
     assert _plain(read) == _plain(text)
 
 
+def test_a_damaged_object_with_a_form_feed_is_refused() -> None:
+    # The mending library would leave its escape as two characters.
+    for damaged in ("{'draft': '\\f'}", "{'draft': 'C:\\\\\\folder'}"):
+        with pytest.raises(InvalidOutput, match="escapes cannot be read for certain"):
+            parse(damaged, Draft)
+    assert parse("{'draft': 'a\\\\f'}", Draft).value.draft == "a\\f"
+
+
 def _plain(text: str) -> str:
     """Leave out what the damage itself changed beyond recognition: quotes of all kinds, and spaces after colons."""
     for char in "\"'\u201c\\ \n\r":

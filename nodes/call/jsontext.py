@@ -151,9 +151,16 @@ def without_comments(span: str) -> str:
 
 
 def _refuse_unsure_escapes(span: str) -> None:
-    """Refuse a text with escapes that mean nothing beside some that may: is a line break meant, or a folder `new`?"""
-    if re.search(r"\\[^\"'\\/bfnrtu]", span) and re.search(r"\\[bfnrtu]", span):
+    """Refuse a text with escapes that mean nothing beside some that may: is a line break meant, or a folder `new`?
+
+    A form feed is refused too: the mending library leaves its escape as two characters.
+    """
+    if re.search(r"(?<!\\)(?:\\\\)*\\f", span) or _mixed_escapes(span):
         raise InvalidOutput("the answer holds damaged JSON whose escapes cannot be read for certain")
+
+
+def _mixed_escapes(span: str) -> bool:
+    return bool(re.search(r"\\[^\"'\\/bfnrtu]", span) and re.search(r"\\[bfnrtu]", span))
 
 
 def _delimited(leaf: str, span: str) -> bool:
