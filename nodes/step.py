@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import StateGraph
@@ -18,12 +18,16 @@ from nodes import bridge
 from nodes.attempt import Trial, standing
 from nodes.call import prepare_settings
 from nodes.context import ladder_start, run_context
+from nodes.errors import ConfigurationError
 from nodes.policy import Policy
 from nodes.task import AnyTask, FunctionTask, StepFunction, Task
 from nodes.view import NodeOfView, View, Viewer
 
 Route: TypeAlias = str | tuple[Callable[[Any], str], Sequence[str]]
 """The next node, or a function of the state together with all nodes that it may name."""
+
+PUSHED: Final = "__pregel_push"
+"""How LangGraph marks, in the metadata of a node, that it was reached by `Send`."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,11 @@ def _attempt_function(spec: StepSpec, channels: Mapping[str, Any]) -> NodeOfView
     task = spec.task
 
     async def attempt(view: View, config: RunnableConfig) -> dict[str, Any]:
+        if config.get("metadata", {}).get("langgraph_path", [""])[0] == PUSHED:
+            raise ConfigurationError(
+                f"step {task.name!r} was reached by Send, whose input a retry could not be given again: use add_group, "
+                "or put the step into a subgraph and send to that"
+            )
         context = run_context()
         await prepare_settings()
         entry = ladder_start(task, context)

@@ -14,7 +14,7 @@ from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph, add_messages
 from langgraph.prebuilt import ToolNode, tools_condition
-from langgraph.types import Command
+from langgraph.types import Command, Send, interrupt
 from pydantic import BaseModel, SecretStr
 
 from nodes import (
@@ -31,7 +31,7 @@ from nodes import (
     guard,
 )
 from nodes.call import Call
-from nodes.errors import StepFailed, Transient
+from nodes.errors import ConfigurationError, StepFailed, Transient
 from state import RunContext, RunFields
 from surefoot.testing import KEY, MODEL, OpenAIEndpoint, calls_tool, status
 
@@ -257,6 +257,33 @@ def test_an_input_after_an_unfinished_one_inherits_no_failure() -> None:
     assert ended["words"] == ["good"]
     assert seen == [(0, 1), (1, 1)]
     assert graph.get_state(CONFIG).values["failures"] == {}
+
+
+def test_a_step_that_is_sent_to_says_what_to_do_instead() -> None:
+    builder = StateGraph(Plain)
+    add_retry(builder, [add_step(builder, lambda _s, _c: {}, QUICK, then=END, name="work")])
+    builder.add_conditional_edges(START, lambda _s: [Send("work", {"text": t}) for t in "ab"], ["work"])
+    with pytest.raises(ConfigurationError, match=r"step 'work' was reached by Send.*use add_group"):
+        builder.compile().invoke({"text": "x", "words": []})
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_interrupt_inside_a_step_is_a_question_and_no_failure(asynchronous: bool) -> None:
+    async def on_loop(_state: Plain, _call: Call) -> dict[str, Any]:
+        return {"words": [interrupt("which word?")]}
+
+    def in_thread(_state: Plain, _call: Call) -> dict[str, Any]:
+        return {"words": [interrupt("which word?")]}
+
+    builder = StateGraph(Plain)
+    step = add_step(builder, on_loop if asynchronous else in_thread, QUICK, then=END, name="ask")
+    add_retry(builder, [step])
+    builder.add_edge(START, "ask")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    (asked,) = graph.invoke({"text": "", "words": []}, CONFIG)["__interrupt__"]
+    assert asked.value == "which word?"
+    assert graph.invoke(Command(resume="this"), CONFIG)["words"] == ["this"]
+    assert attempts(graph) == [("ask", 0, 1, "ok")]
 
 
 def test_a_field_that_every_run_has_cannot_be_something_else() -> None:
