@@ -1,13 +1,14 @@
 """The general pattern: validate, tasks side by side, aggregate, quality gate, retry with fallback, a person at the end.
 
 `build_pattern` makes such a graph of plain functions; what they need is read from their parameters (`nodes.registry`).
+`graph` is one of them: a brief of any text.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from langgraph.graph import END, START, StateGraph
 from pydantic import BaseModel, ValidationError
@@ -28,11 +29,14 @@ from nodes import (
     schemas_of,
     work,
 )
+from nodes.checks import length
 from nodes.errors import InputError
 from state import ReviewRequest, RunContext, describe
+from state.pattern import Document
 from state.review import ActionRequest, ReviewConfig
+from tasks import pattern as tasks
 
-VERSION = "1"
+VERSION: Final = "1"
 
 
 def build_pattern(
@@ -78,7 +82,7 @@ def build_pattern(
         return last.name if all(getattr(state, need) is not None for need in last.needs) else end
 
     def judged(state: Any) -> str:
-        return "human_review" if review and state.escalations else "finish"
+        return end if state.escalations else "finish"
 
     def finish(state: Any) -> dict[str, Any]:
         missing = [one.name for one in (*parts, last) if getattr(state, one.name) is None]
@@ -96,8 +100,11 @@ def build_pattern(
     done: Any = (judged, [end, "finish"])
     step = add_step(builder, last.task, last.policy, then="gate" if checks else done, on_give_up=end)
     if checks:
-        source = _source([*input.model_fields, *(one.name for one in parts)])
-        add_gate(builder, step, field=last.name, source=source, checks=checks, then=done)
+        fields = [*input.model_fields, *(one.name for one in parts)]
+        add_gate(
+            builder, step, field=last.name, checks=checks, then=done,
+            source=lambda state: "\n".join(str(getattr(state, field) or "") for field in fields),
+        )  # fmt: skip
     add_retry(builder, [step], escalate_to="human_review" if review else None)
     if review:
         add_review(
@@ -110,21 +117,16 @@ def build_pattern(
     return compile_graph(builder, name=name, version=version)
 
 
-def _source(fields: Sequence[str]) -> Callable[[Any], str]:
-    return lambda state: "\n".join(str(getattr(state, field)) for field in fields if getattr(state, field) is not None)
-
-
 def _ask(works: Sequence[Work]) -> Callable[[Any], ReviewRequest]:
     def ask(state: Any) -> ReviewRequest:
         dumped: Mapping[str, Any] = state.model_dump(mode="json", include={one.name for one in works})
-        complete = dumped[works[-1].name] is not None
         return ReviewRequest(
             action_request=ActionRequest(action="complete", args=dict(dumped)),
             config=ReviewConfig(allow_respond=False, allow_accept=True),
             description="\n".join(f"- {reason}" for reason in (*state.escalations.values(), *state.reasons)),
             reasons=state.escalations or {"incomplete": "; ".join(state.reasons) or "the result is missing"},
             asked_at=time.time(),
-            default_action="accept" if complete else "wait",
+            default_action="wait" if dumped[works[-1].name] is None else "accept",
         )
 
     return ask
@@ -133,3 +135,15 @@ def _ask(works: Sequence[Work]) -> Callable[[Any], ReviewRequest]:
 def _forward(state: Any, last: Work, first: str) -> str:
     """Return where a run goes on after a person: to what an edit made stale, or to the end."""
     return first if state.last_decision == "edit" and getattr(state, last.name) is None else "finish"
+
+
+PARTS: Final = [
+    work(tasks.keywords, on_exhausted="give_up"),
+    work(tasks.figures, on_exhausted="give_up"),
+    work(tasks.summary, retries=2, timeout=30, max_cost=0.02, fallback=("embedded",)),
+]
+graph: Final = build_pattern(
+    "pattern", input=Document, works=PARTS, aggregate=tasks.brief,
+    checks=[Check(name="length", run=length(min_words=1, max_words=400))], review=True,
+)  # fmt: skip
+builder: Final = graph.builder

@@ -46,7 +46,7 @@ class Work:
 
 
 def work(
-    function: Callable[..., Any],
+    function: Callable[..., Any] | Task[Any, Any],
     *,
     name: str = "",
     fallback: Sequence[Callable[..., Any] | str] = (),
@@ -59,8 +59,11 @@ def work(
     `fallback` lists other functions to try once it is exhausted, or `"provider:model"` to be called again with that in
     `call.provider` and `call.model_name`. `checks` judge its output as text, against its inputs: a violation is an
     attempt that failed, and the next one is told in `call.feedback`.
+    A `Task` is taken with its providers; it writes one field, of its own name, and its ladder names providers.
     Raises `ValueError` for a function whose signature does not say what it needs.
     """
+    if isinstance(function, Task):
+        return _work_of(function, Policy(**{"fallback": tuple(fallback)} | policy))
     name = name or getattr(function, "__name__", "")
     if not name.isidentifier() or name == CALL:
         raise ValueError(f"work: a function needs a name that can be a field, got {name!r}; pass name=...")
@@ -80,6 +83,16 @@ def work(
     ladder = tuple(other if isinstance(other, str) else other.__name__ for other in fallback)
     task: Task[Any, Any] = Task(name=name, input=given, output=output, providers=providers, first=name, version=version)
     return Work(name, task, Policy(**{"fallback": ladder} | policy), kind, needs, takes)
+
+
+def _work_of(task: Task[Any, Any], policy: Policy) -> Work:
+    if task.outputs != (task.name,):
+        raise ValueError(f"work: task {task.name!r} has to write one field of its own name, it writes {task.outputs}")
+    fields = task.input.model_fields
+    needs = tuple(name for name, field in fields.items() if field.is_required())
+    info = task.output.model_fields[task.name]
+    kind = Annotated[info.annotation, info] if info.metadata else info.annotation
+    return Work(task.name, task, policy, kind, needs, tuple(name for name in fields if name not in needs))
 
 
 def levels(works: Sequence[Work], inputs: Iterable[str]) -> list[list[Work]]:

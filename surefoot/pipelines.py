@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from nodes.context import ladder_start
 from nodes.graph import CheckedGraph
 from nodes.task import Task
-from state import RunContext, RunState, SupportInput, SupportState
+from state import RunContext, RunState, SupportInput
+from state.pattern import Document
 from surefoot.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ class Pipeline:
 
     name: str
     module: str
-    state: type[RunState]
     input: type[BaseModel]
     required: tuple[str, ...]
     row_fields: tuple[str, ...]
@@ -38,6 +38,11 @@ class Pipeline:
     def graph(self) -> CheckedGraph:
         """The compiled graph, imported at first use."""
         return cast(CheckedGraph, importlib.import_module(f"graphs.{self.module}").graph)
+
+    @property
+    def state(self) -> type[RunState]:
+        """The state of the graph."""
+        return cast(type[RunState], self.graph.builder.state_schema)
 
     @property
     def version(self) -> str:
@@ -83,17 +88,33 @@ def _estimate_support(item: Mapping[str, Any], providers: Mapping[str, str]) -> 
     return total
 
 
+def _estimate_pattern(item: Mapping[str, Any], providers: Mapping[str, str]) -> int:
+    from nodes.call import call_settings, estimate_microusd
+    from tasks.pattern import PROMPT, PROMPT_CHARS
+
+    provider, _, model = providers["summary"].partition(":")
+    size = len(PROMPT) + min(len(str(item.get("text", ""))), PROMPT_CHARS)
+    return estimate_microusd(model or call_settings().model, size, 60) if provider == "openai" else 0
+
+
 _PIPELINES = {
     "support": Pipeline(
         name="support",
         module="support",
-        state=SupportState,
         input=SupportInput,
         required=("text",),
         row_fields=("category", "urgency", "team", "draft", "confidence"),
         estimate_item=_estimate_support,
         per_day=50_000,
-    )
+    ),
+    "pattern": Pipeline(
+        name="pattern",
+        module="pattern",
+        input=Document,
+        required=("text",),
+        row_fields=("brief", "summary", "keywords", "figures"),
+        estimate_item=_estimate_pattern,
+    ),
 }
 
 

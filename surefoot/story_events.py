@@ -106,7 +106,7 @@ def _attempt(attempt: dict[str, Any]) -> Event:
     return Event(
         at=number(attempt.get("started_at")) or None,
         kind="attempt",
-        step=step + (f" ({member})" if member else ""),
+        step=member or step,
         title=title if error else f"{title}, {told}",
         details=[error, told] if error else [],
         good=outcome == "ok",

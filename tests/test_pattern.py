@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_tools import Cli, read_rows
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from pydantic import BaseModel, Field
@@ -290,3 +292,29 @@ def test_values_of_a_policy_may_be_functions_of_the_state() -> None:
 
     patient = work(stubborn, retries=lambda state: len(state.text.split()), **QUICK)
     assert run(build_pattern("p", input=Note, works=[patient], aggregate=joined))["joined"] == "so it is"
+
+
+def test_the_pattern_of_the_command_line_runs_on_both_providers(
+    cli: Cli, tmp_path: Path, openai_endpoint: OpenAIEndpoint
+) -> None:
+    (tmp_path / "t.jsonl").write_text(
+        '{"id": "a", "text": "The price rose by 12% to 3.50. Nobody bought it. The shop closed."}\n'
+        '{"id": "b", "text": ""}\n{"id": "c"}\n'
+    )
+    common = ("run", "pattern", "t.jsonl", "--json")
+    done = cli(*common, "--provider", "embedded", "--namespace", "e", "--out", "e.jsonl")
+    assert done.status == 1
+    assert "t.jsonl:2: field text" in done.err
+    assert 't.jsonl:3: field "text" is missing' in done.err
+    row = read_rows(tmp_path / "e.jsonl")["a"]
+    assert row["summary"] == "The price rose by 12% to 3.50. Nobody bought it."
+    assert row["figures"] == ["12%", "3.50"]
+    openai_endpoint.script(status(500))
+    done = cli(*common, "--provider", "openai", "--namespace", "o", "--out", "o.jsonl")
+    assert done.json["done"] == 1
+    assert read_rows(tmp_path / "o.jsonl")["a"]["summary"] == "plain text"
+    assert openai_endpoint.calls == 2
+    told = cli("explain", "o/pattern:a")
+    assert "summary" in told.out
+    assert "keywords" in told.out
+    assert cli("draw", "pattern").status == 0

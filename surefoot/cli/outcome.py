@@ -116,7 +116,8 @@ def cross_table(tally: Tally) -> Table:
 def _facts(report: Report) -> list[tuple[str, str]]:
     tally, summary = report.tally, report.summary
     facts = []
-    for name in list(tally.values)[2:]:
+    # The first two are in the table, if there are two.
+    for name in list(tally.values)[2 if len(tally.values) > 1 else 0 :]:
         counted = [(value, number) for value, number in tally.values[name].items() if value is not None]
         order = tally.choices[name].index
         told = ", ".join(f"{label(value)} {number:,}" for value, number in sorted(counted, key=lambda p: order(p[0])))
