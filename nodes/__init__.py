@@ -11,8 +11,10 @@ from nodes.registry import Work, levels, schemas_of, work
 from nodes.retry import add_retry
 from nodes.review import add_review, validate_answer
 from nodes.step import StepSpec, add_step
+from nodes.tally import Rules, tally
 from nodes.task import StepFunction, Task
 from nodes.turn import begin_turn
+from nodes.vote import add_vote
 
 __all__ = [
     "Again",
@@ -25,6 +27,7 @@ __all__ = [
     "GiveUp",
     "Member",
     "Policy",
+    "Rules",
     "StepFunction",
     "StepSpec",
     "Task",
@@ -35,6 +38,7 @@ __all__ = [
     "add_retry",
     "add_review",
     "add_step",
+    "add_vote",
     "begin_turn",
     "compile_graph",
     "decide",
@@ -44,6 +48,7 @@ __all__ = [
     "levels",
     "missing_members",
     "schemas_of",
+    "tally",
     "validate_answer",
     "work",
 ]
