@@ -87,7 +87,11 @@ def add_group(
 
     async def group(view: View, config: RunnableConfig) -> dict[str, Any]:
         await prepare_settings()
-        crew = _Crew(name, view, config, run_context(), builder.channels, deadline)
+        context = run_context()
+        for member in members:
+            # What is prepared once in a process is not on the clock of the group.
+            await member.task.ready(ladder_start(member.task, context).partition(":")[0])
+        crew = _Crew(name, view, config, context, builder.channels, deadline)
         wanted = [member for member in members if not only_missing or _lacks(view, member)]
         return await crew.run(wanted, enough, finish)
 

@@ -13,6 +13,7 @@ from nodes.context import ladder_start
 from nodes.graph import CheckedGraph
 from nodes.task import Task
 from state import RunContext, RunState, SupportInput
+from state.fraud import TransactionInput
 from state.pattern import Document
 from surefoot.errors import UsageError
 
@@ -97,6 +98,15 @@ def _estimate_pattern(item: Mapping[str, Any], providers: Mapping[str, str]) -> 
     return estimate_microusd(model or call_settings().model, size, 60) if provider == "openai" else 0
 
 
+def _estimate_fraud(_item: Mapping[str, Any], providers: Mapping[str, str]) -> int:
+    from nodes.call import call_settings, estimate_microusd
+    from tasks.fraud import PROMPT
+
+    entries = [entry.partition(":") for entry in providers.values()]
+    models = [model or call_settings().model for provider, _, model in entries if provider == "openai"]
+    return sum(estimate_microusd(model, len(PROMPT) + 300, 10) for model in models)
+
+
 _PIPELINES = {
     "support": Pipeline(
         name="support",
@@ -114,6 +124,15 @@ _PIPELINES = {
         required=("text",),
         row_fields=("brief", "summary", "keywords", "figures"),
         estimate_item=_estimate_pattern,
+    ),
+    "fraud": Pipeline(
+        name="fraud",
+        module="fraud",
+        input=TransactionInput,
+        required=tuple(TransactionInput.model_fields),
+        row_fields=("verdict", "score", "margin", "evidence"),
+        estimate_item=_estimate_fraud,
+        per_day=100_000,
     ),
 }
 
