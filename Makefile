@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.surefoot-ready
 
-.PHONY: run test check lint types layers bench-accuracy bench-chaos bench-guard bench-parsing bench-paid-calls studio lock \
+.PHONY: run test check lint types layers bench-accuracy bench-fraud bench-chaos bench-guard bench-parsing bench-paid-calls studio lock \
 	clean help
 
 help: ## what can be made
@@ -44,6 +44,9 @@ bench-parsing: $(STAMP) ## malformed answers that become right values
 
 bench-paid-calls: $(STAMP) ## kill -9 at random during 500 paid calls
 	$(BIN)/python benchmarks/paid_calls.py
+
+bench-fraud: $(STAMP) ## the seven fraud models and their vote
+	$(BIN)/python benchmarks/fraud_accuracy.py
 
 studio: $(STAMP) ## LangGraph Studio's server on the graphs
 	LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --no-browser --host 127.0.0.1

@@ -76,7 +76,8 @@ def test_three_models_may_be_down(gone: tuple[str, ...], monkeypatch: pytest.Mon
         ended = graph.invoke(given, context=EMBEDDED)
         assert ended["verdict"] == verdict
         # The four others may have settled it before these were given up.
-        assert len(ended.get("reasons", ())) in ((3,) if ended.get("degraded") else (0,))
+        assert len(ended.get("reasons", ())) <= 3
+        assert bool(ended.get("reasons")) == ended.get("degraded", False)
 
 
 def test_four_down_send_everything_to_a_person_and_nothing_is_passed(monkeypatch: pytest.MonkeyPatch) -> None:

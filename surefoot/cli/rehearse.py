@@ -20,11 +20,12 @@ def rehearsal(profile: str, pipeline: str) -> Iterator[Counter[str]]:
     from nodes.call.settings import CallSettings, using_settings
     from surefoot.errors import UsageError
     from surefoot.testing import KEY, Injector, misbehaving_endpoint, profile_of
-    from surefoot.testing.simulated import RESPONDERS
+    from surefoot.testing.simulated import RESPONDERS, prepare
 
     chosen = profile_of(profile)
     if pipeline not in RESPONDERS:
         raise UsageError(f"--chaos cannot rehearse {pipeline!r} yet; it can: {', '.join(RESPONDERS)}")
+    prepare(pipeline)
     with misbehaving_endpoint(chosen) as endpoint:
         injector = Injector(chosen)
         endpoint.chaos, endpoint.responder = injector, RESPONDERS[pipeline]

@@ -7,16 +7,18 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from nodes.call import Call
 from surefoot.testing.answers import Responder, instance_of, schema_in
 
 _TICKET: Final = re.compile(r"<ticket>\n(?:Subject: (?P<subject>[^\n]*)\n)?(?P<text>.*?)\n</ticket>", re.DOTALL)
+_TEXT: Final = re.compile(r"<text>\n(?P<text>.*?)\n</text>", re.DOTALL)
 
 
 def _support(body: dict[str, Any]) -> str:
     from tasks.embedded import support
     from tasks.support import TEAMS
 
-    spoken = "\n".join(str(message.get("content")) for message in body.get("messages", ()))
+    spoken = _spoken(body)
     found = _TICKET.search(spoken)
     subject, text = (found["subject"] or "", found["text"]) if found else ("", spoken)
     category, _ = support.classify(subject, text)
@@ -31,5 +33,42 @@ def _support(body: dict[str, Any]) -> str:
     return json.dumps(answer | {name: value for name, value in known.items() if name in answer})
 
 
-RESPONDERS: Final[Mapping[str, Responder]] = {"support": _support}
+def _pattern(body: dict[str, Any]) -> str:
+    from tasks.pattern import Text, summarise_embedded
+
+    found = _TEXT.search(_spoken(body))
+    given = Text(text=found["text"] if found else "nothing")
+    said = summarise_embedded(given, Call(step="summary")).summary
+    return said if schema_in(body) is None else json.dumps({"summary": said})
+
+
+def _fraud(body: dict[str, Any]) -> str:
+    from tasks.embedded import fraud_models
+    from tasks.fraud import Transaction
+
+    lines = (line.partition(": ") for line in _spoken(body).splitlines())
+    told = {name: value for name, _, value in lines if name in Transaction.model_fields}
+    given = Transaction.model_validate({name: json.loads(_as_json(value)) for name, value in told.items()})
+    return json.dumps({"probability": round(fraud_models.predict("logistic", given.model_dump()), 3)})
+
+
+def _as_json(value: str) -> str:
+    """Write a value of Python as JSON."""
+    known = {"True": "true", "False": "false"}
+    return known.get(value) or (value if value[0].isdigit() else json.dumps(value))
+
+
+def _spoken(body: dict[str, Any]) -> str:
+    return "\n".join(str(message.get("content")) for message in body.get("messages", ()))
+
+
+RESPONDERS: Final[Mapping[str, Responder]] = {"support": _support, "pattern": _pattern, "fraud": _fraud}
 """By pipeline."""
+
+
+def prepare(pipeline: str) -> None:
+    """Fit the models behind a pipeline's answers: fitted at the first request they would seem to hang."""
+    from tasks.embedded import fraud_models, support_model
+
+    made: dict[str, Any] = {"support": support_model.shipped, "fraud": fraud_models.ready}
+    made.get(pipeline, lambda: None)()
