@@ -13,6 +13,7 @@ from nodes.context import ladder_start
 from nodes.graph import CheckedGraph
 from nodes.task import Task
 from state import RunContext, RunState, SupportInput
+from state.content import ArticleInput
 from state.fraud import TransactionInput
 from state.pattern import Document
 from surefoot.errors import UsageError
@@ -98,6 +99,15 @@ def _estimate_pattern(item: Mapping[str, Any], providers: Mapping[str, str]) -> 
     return estimate_microusd(model or call_settings().model, size, 60) if provider == "openai" else 0
 
 
+def _estimate_content(item: Mapping[str, Any], providers: Mapping[str, str]) -> int:
+    from nodes.call import call_settings, estimate_microusd
+    from tasks.content import PROMPT, PROMPT_CHARS
+
+    provider, _, model = providers["summarise"].partition(":")
+    size = len(PROMPT) + min(len(str(item.get("text", ""))), PROMPT_CHARS)
+    return estimate_microusd(model or call_settings().model, size, 90) if provider == "openai" else 0
+
+
 def _estimate_fraud(_item: Mapping[str, Any], providers: Mapping[str, str]) -> int:
     from nodes.call import call_settings, estimate_microusd
     from tasks.fraud import PROMPT
@@ -124,6 +134,15 @@ _PIPELINES = {
         required=("text",),
         row_fields=("brief", "summary", "keywords", "figures"),
         estimate_item=_estimate_pattern,
+    ),
+    "content": Pipeline(
+        name="content",
+        module="content",
+        input=ArticleInput,
+        required=("text",),
+        row_fields=("summary",),
+        estimate_item=_estimate_content,
+        per_day=200,
     ),
     "fraud": Pipeline(
         name="fraud",

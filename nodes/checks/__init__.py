@@ -9,10 +9,13 @@ Spanish, take time in proportion to the length of their input and raise on no st
 from collections.abc import Callable
 
 from nodes.checks.boilerplate import boilerplate
+from nodes.checks.gibberish import gibberish
 from nodes.checks.invented import KINDS, Kind, invented
+from nodes.checks.language import language_of, same_language
 from nodes.checks.length import length
 from nodes.checks.personal import personal_data
 from nodes.checks.repetition import repetition
+from nodes.checks.summary import copied, figures, names, on_topic, shorter
 from nodes.checks.unfinished import unfinished
 
 TextCheck = Callable[[str, str], str | None]
@@ -23,9 +26,17 @@ __all__ = [
     "Kind",
     "TextCheck",
     "boilerplate",
+    "copied",
+    "figures",
+    "gibberish",
     "invented",
+    "language_of",
     "length",
+    "names",
+    "on_topic",
     "personal_data",
     "repetition",
+    "same_language",
+    "shorter",
     "unfinished",
 ]

@@ -49,7 +49,7 @@ _MONTH_DAY: Final = re.compile(
     rf"\b(?P<m>{_NAMES})\.?\s(?:the\s)?(?P<d>\d\d?)(?:st|nd|rd|th)?(?![\w:%]|[.,]\d|\s?[$€£%])(?:,?\s{_YEAR}(?!\d))?"
 )
 _MONTH_ONLY: Final = re.compile(
-    rf"\b(?:in|im|since|for|from|until|till|by|of|during|through|seit|ab|bis|ende|anfang|mitte|en|de|desde|hasta|a"
+    rf"\b(?:in|im|since|for|from|until|till|before|after|by|of|during|through|seit|vor|nach|ab|bis|ende|anfang|mitte|en|de|desde|hasta|a"
     rf"|para|next|last|early|late|mid)\s"
     rf"(?:the\s|end\sof\s|finales\sde\s)?(?P<m>{_NAMES})\b(?:\s(?:de\s)?{_YEAR}(?!\d))?(?!\s\d)"
 )

@@ -11,6 +11,7 @@ from nodes.call import Call
 from surefoot.testing.answers import Responder, instance_of, schema_in
 
 _TICKET: Final = re.compile(r"<ticket>\n(?:Subject: (?P<subject>[^\n]*)\n)?(?P<text>.*?)\n</ticket>", re.DOTALL)
+_ARTICLE: Final = re.compile(r"<article>\n[^\n]*\n(?P<text>.*?)\n</article>", re.DOTALL)
 _TEXT: Final = re.compile(r"<text>\n(?P<text>.*?)\n</text>", re.DOTALL)
 
 
@@ -42,6 +43,14 @@ def _pattern(body: dict[str, Any]) -> str:
     return said if schema_in(body) is None else json.dumps({"summary": said})
 
 
+def _content(body: dict[str, Any]) -> str:
+    from tasks.embedded.summary import summarise
+
+    found = _ARTICLE.search(_spoken(body))
+    said = summarise(found["text"] if found else "nothing")
+    return said if schema_in(body) is None else json.dumps({"summary": said})
+
+
 def _fraud(body: dict[str, Any]) -> str:
     from tasks.embedded import fraud_models
     from tasks.fraud import Transaction
@@ -62,7 +71,9 @@ def _spoken(body: dict[str, Any]) -> str:
     return "\n".join(str(message.get("content")) for message in body.get("messages", ()))
 
 
-RESPONDERS: Final[Mapping[str, Responder]] = {"support": _support, "pattern": _pattern, "fraud": _fraud}
+RESPONDERS: Final[Mapping[str, Responder]] = {
+    "support": _support, "content": _content, "fraud": _fraud, "pattern": _pattern,
+}  # fmt: skip
 """By pipeline."""
 
 

@@ -1,0 +1,31 @@
+"""State of the content pipeline: one article and its summary."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from state.channels import Checked
+from state.run import RunState
+
+MAX_TEXT = 200_000
+"""Most characters of an article; longer ones are refused at the door."""
+
+ArticleText = Annotated[str, Field(max_length=MAX_TEXT)]
+
+
+class ArticleInput(BaseModel):
+    """An article as it comes in."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    text: Annotated[ArticleText | None, Checked] = None
+    """Required, and not blank: there is nothing to summarise in an empty article."""
+    title: Annotated[str, Checked] = ""
+
+
+class ContentState(RunState, ArticleInput):
+    """An article on its way: the version of its summary that is judged, and the one that passed."""
+
+    summary: Annotated[str | None, Checked] = None
