@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.surefoot-ready
 
-.PHONY: run test check lint types layers bench-accuracy bench-fraud bench-chaos bench-guard bench-parsing bench-paid-calls studio lock \
+.PHONY: run test check lint types layers bench-accuracy bench-content bench-fraud bench-chaos bench-guard bench-parsing bench-paid-calls studio lock \
 	clean help
 
 help: ## what can be made
@@ -44,6 +44,9 @@ bench-parsing: $(STAMP) ## malformed answers that become right values
 
 bench-paid-calls: $(STAMP) ## kill -9 at random during 500 paid calls
 	$(BIN)/python benchmarks/paid_calls.py
+
+bench-content: $(STAMP) ## the gates on planted bad summaries
+	$(BIN)/python benchmarks/content_gates.py
 
 bench-fraud: $(STAMP) ## the seven fraud models and their vote
 	$(BIN)/python benchmarks/fraud_accuracy.py

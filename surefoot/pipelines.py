@@ -35,6 +35,8 @@ class Pipeline:
     """Micro-dollars that one item will probably cost, given the provider of each task."""
     per_day: int = 1_000
     """Items a day that the cost of a month is projected for."""
+    watched: bool = False
+    """Whether its results are watched for slow decay over many runs."""
 
     @property
     def graph(self) -> CheckedGraph:
@@ -67,6 +69,11 @@ class Pipeline:
         """Estimate the micro-dollars of the items; raises `ConfigurationError` for a model without a price."""
         providers = self.providers(context)
         return sum(self.estimate_item(item.input, providers) for item in items)
+
+    def scores(self, values: Mapping[str, Any]) -> Mapping[str, float]:
+        """Return what is watched of one finished item."""
+        found = importlib.import_module(f"tasks.{self.module}").scores_of(values)
+        return cast(Mapping[str, float], found)
 
     def row(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the pipeline's own fields of an output row."""
@@ -143,6 +150,7 @@ _PIPELINES = {
         row_fields=("summary",),
         estimate_item=_estimate_content,
         per_day=200,
+        watched=True,
     ),
     "fraud": Pipeline(
         name="fraud",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 from checkpointers import AsyncRedisSaver, connect_async, server_errors
 from nodes.call import Guard, limits_of
 from nodes.call.redis_guard import RedisGuard
+from nodes.drift import Drift
 from state import redact
 from surefoot.errors import UsageError
 from surefoot.leases import Leases
@@ -28,6 +30,11 @@ _PAGE = 500
 def record_key(thread_id: str) -> str:
     """Return the key of a thread's record."""
     return f"surefoot:thread:{{{thread_id}}}"
+
+
+def drift_key(pipeline: str, namespace: str) -> str:
+    """Return the key of the watches over a pipeline's results."""
+    return f"surefoot:drift:{{{namespace}/{pipeline}}}"
 
 
 class Store:
@@ -51,6 +58,20 @@ class Store:
             pipe.set(record_key(record.thread_id), record.model_dump_json())
             pipe.zadd(INDEX, {record.thread_id: record.updated_at})
             await pipe.execute()
+
+    async def drift(self, pipeline: str, namespace: str) -> Drift:
+        """Return the watches over the results of a pipeline, new ones where there are none."""
+        with server_errors(self._client):
+            raw = await self._client.get(drift_key(pipeline, namespace))
+        try:
+            return Drift.load(json.loads(raw) if raw else None)
+        except ValueError:
+            return Drift()
+
+    async def keep_drift(self, pipeline: str, namespace: str, drift: Drift) -> None:
+        """Write the watches over the results of a pipeline."""
+        with server_errors(self._client):
+            await self._client.set(drift_key(pipeline, namespace), json.dumps(drift.dump()))
 
     async def get(self, thread_id: str) -> ThreadRecord | None:
         """Return a thread's record as it was written, or None."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+import re
+import zlib
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +22,9 @@ PROMPT: Final = """Summarise the article in two or three sentences, in its own l
 number and no name that it does not have. Return the summary alone, with no introduction and no remarks of your own.
 
 """
+
+
+_WORD: Final = re.compile(r"[^\W_]+")
 
 
 class Article(BaseModel):
@@ -67,3 +73,20 @@ summarise: Final = Task(
 
 TASKS: Final = {"summarise": summarise}
 """The tasks of the pipeline by name."""
+
+
+def scores_of(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return what is watched over many summaries: none of it is wrong in one, and all of it tells decay in many."""
+    summary, text = str(values.get("summary") or ""), str(values.get("text") or "")
+    words, whole = _WORD.findall(summary.lower()), _WORD.findall(text.lower())
+    if not words or not whole:
+        return {}
+    known = {word[:5] for word in whole}
+    packed = len(zlib.compress(summary.encode())) / len(summary.encode())
+    return {
+        "length": len(words) / len(whole),
+        "words of the article": sum(word[:5] in known for word in words) / len(words),
+        "variety": len(set(words)) / len(words),
+        "density": packed,
+        "sentences": float(len(embedded.sentences(summary))),
+    }

@@ -87,7 +87,12 @@ def test_the_python_of_the_readme_runs(heading: str, home: dict[str, str]) -> No
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
-    ("heading", "told"), [("Rehearse a bad day", "simulated cost"), ("Seven models, one verdict", "verdict")]
+    ("heading", "told"),
+    [
+        ("Rehearse a bad day", "simulated cost"),
+        ("Seven models, one verdict", "verdict"),
+        ("Summaries that are none", "31 of 31"),
+    ],
 )
 def test_the_commands_of_a_section_run(heading: str, told: str, home: dict[str, str]) -> None:
     (block,) = blocks("console", heading)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from surefoot.cli.screen import DONE, FAILED, WAITING, console, say, table, write_json
@@ -62,6 +63,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "seconds": round(summary.seconds, 3),
         "bill": tally.bill.as_json(),
         "injected": report.injected,
+        "drift": [asdict(alarm) for alarm in report.alarms],
         "stopped": summary.stopped or report.out_error,
         "bad_lines": [{"line": bad.line, "reason": bad.reason} for bad in report.bad],
         "refused": [{"line": bad.line, "reason": bad.reason} for bad in summary.refused],
@@ -133,6 +135,9 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         (often, times), *_ = tally.why.most_common(1) or [("", 0)]
         most = f", {times:,} of them because {one_line(often, 160)}" if often else ""
         facts.append(("degraded", f"{_share(tally.degraded, report.items)}{most}; each row says why"))
+    for alarm in report.alarms:
+        moved = f"{alarm.score} went from {alarm.usual:.3g} to {alarm.now:.3g} over {count(alarm.items, 'item')}"
+        facts.append(("drift", f"{moved}, each of which passed its gates: look at some of them"))
     facts += tally.bill.facts()
     if report.injected is not None:
         told = ", ".join(f"{name} {number:,}" for name, number in sorted(report.injected.items()))

@@ -14,6 +14,7 @@ from surefoot.cli.screen import console, say
 from surefoot.cli.signals import draining
 
 if TYPE_CHECKING:
+    from nodes.drift import Alarm, Drift
     from state import RunContext
     from surefoot.drive import Result
     from surefoot.inputs import BadLine, Item
@@ -72,6 +73,8 @@ class Report:
     """A cap in US dollars to go on with, when the cap is what stopped the run."""
     injected: dict[str, int] | None = None
     """Faults of a rehearsal's endpoint by name; None for a run that was none."""
+    alarms: list[Alarm] = field(default_factory=list)
+    """What has drifted away from what was usual."""
 
 
 def run(
@@ -174,10 +177,16 @@ async def _execute(order: Order, pipeline: Pipeline, items: list[Item]) -> Repor
                 pipeline, store, parallel=order.parallel or settings().parallel, namespace=order.namespace,
                 context=context, rerun=order.rerun, max_cost_microusd=cap_microusd,
             )  # fmt: skip
+            taker.drift = await store.drift(pipeline.name, order.namespace) if pipeline.watched else None
             with board, draining(stop, board):
                 summary = await runner.run(items, on_result=taker.take, stop=stop)
+            if taker.drift is not None:
+                await store.keep_drift(pipeline.name, order.namespace, taker.drift)
     higher = cap * 2 if isinstance(runner.stop_error, BudgetSpent) else None
-    return Report(order, tally, summary, len(items), out_error=taker.error, rows=taker.written, higher_cap=higher)
+    return Report(
+        order, tally, summary, len(items), out_error=taker.error, rows=taker.written, higher_cap=higher,
+        alarms=taker.alarms,
+    )  # fmt: skip
 
 
 class _Taker:
@@ -190,6 +199,8 @@ class _Taker:
         self._tally, self._board, self._stop = tally, board, stop
         self.error = ""
         """Why rows could not be written."""
+        self.drift: Drift | None = None
+        self.alarms: list[Alarm] = []
 
     @property
     def written(self) -> int:
@@ -202,6 +213,8 @@ class _Taker:
         from surefoot.rows import RowsLost
 
         self._tally.add(result)
+        if self.drift is not None and result.fresh and result.status == "done":
+            self.alarms += self.drift.add(self._tally.pipeline.scores(result.values))
         if self._rows is not None and not self.error and result.status in FINISHED:
             try:
                 self._rows.write(result.row)
