@@ -167,6 +167,17 @@ def test_a_damaged_object_with_a_form_feed_is_refused() -> None:
     assert parse("{'draft': 'a\\\\f'}", Draft).value.draft == "a\\f"
 
 
+@pytest.mark.parametrize("text", ["0}", "a}b", "}", "]}", "it's {fine}", "a', 'b", "x'}", "{", "say: 'no'}"])
+def test_brackets_inside_of_single_quotes_are_part_of_the_value(text: str) -> None:
+    damaged = "{'draft': '" + text + "'}"
+    for answer in (damaged, f"Here: {damaged} Bye."):
+        try:
+            read = parse(answer, Draft).value.draft
+        except CallError:
+            continue
+        assert read == text
+
+
 def _plain(text: str) -> str:
     """Leave out what the damage itself changed beyond recognition: quotes of all kinds, and spaces after colons."""
     for char in "\"'\u201c\\ \n\r":

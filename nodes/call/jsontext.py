@@ -91,19 +91,22 @@ def spans(text: str) -> Iterator[tuple[str, bool]]:
     """Yield each outermost bracketed region, and whether it is closed.
 
     What lies inside a region is never looked at on its own: the inner object of a damaged outer one would be a wrong
-    answer.
+    answer. Raises `InvalidOutput` where a region may have ended inside of a string.
     """
-    depth, begin, in_string, escaped = 0, 0, False, False
+    if '"' not in text:
+        text = text.translate(_TYPOGRAPHIC)
+    depth, begin, quote, escaped, before = 0, 0, "", False, ""
     for i, char in enumerate(text):
-        if in_string:
+        if quote:
             if escaped:
                 escaped = False
             elif char == "\\":
                 escaped = True
-            elif char == '"':
-                in_string = False
-        elif char == '"' and depth:
-            in_string = True
+            elif char == quote and (quote == '"' or _ends_value(text, i + 1)):
+                quote = ""
+        # An apostrophe opens a string only where a value or a key begins.
+        elif depth and (char == '"' or (char == "'" and before in "{[,:")):
+            quote = char
         elif char in "{[":
             if depth == 0:
                 begin = i
@@ -111,9 +114,17 @@ def spans(text: str) -> Iterator[tuple[str, bool]]:
         elif char in "}]" and depth:
             depth -= 1
             if depth == 0:
+                if _TORN.match(text, i + 1):
+                    raise InvalidOutput("the answer holds damaged JSON whose end cannot be told for certain")
                 yield text[begin : i + 1], True
+        before = before if char.isspace() else char
     if depth:
         yield text[begin:], False
+
+
+def _ends_value(text: str, at: int) -> bool:
+    """Tell whether what follows is what follows a value: an apostrophe before anything else is one inside of it."""
+    return bool(_AFTER_VALUE.match(text, at))
 
 
 def repair(span: str) -> Any:
@@ -141,6 +152,8 @@ def repair(span: str) -> Any:
     return value
 
 
+_TORN: Final = re.compile(r"\s*[\"']\s*[}\]]")
+_AFTER_VALUE: Final = re.compile(r"\s*(?:[,:}\]]|\Z)")
 _TYPOGRAPHIC: Final = str.maketrans("\u201c\u201d\u201e", '""' + '"')
 _COMMENT: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|(?<=[\s,{\[])(?://[^\n]*|/\*.*?\*/)", re.DOTALL)
 
