@@ -139,7 +139,7 @@ DAMAGE = (
     lambda text: text.replace('\\"', '"'),
     lambda text: text.replace('"', "\u201c"),
     lambda text: f'{{"answer": {text}}}',
-    lambda text: text.replace('"', '\\"'),
+    lambda text: text.replace("\\", "\\\\").replace('"', '\\"'),
     lambda text: text[: len(text) * 2 // 3],
     lambda text: text + text,
 )
@@ -180,6 +180,6 @@ def test_brackets_inside_of_single_quotes_are_part_of_the_value(text: str) -> No
 
 def _plain(text: str) -> str:
     """Leave out what the damage itself changed beyond recognition: quotes of all kinds, and spaces after colons."""
-    for char in "\"'\u201c\\ \n\r":
+    for char in "\"'\u201c\u201d\u201e\\ \n\r":
         text = text.replace(char, "")
     return text.replace("\t", "")

@@ -93,9 +93,8 @@ def spans(text: str) -> Iterator[tuple[str, bool]]:
     What lies inside a region is never looked at on its own: the inner object of a damaged outer one would be a wrong
     answer. Raises `InvalidOutput` where a region may have ended inside of a string.
     """
-    if '"' not in text:
-        text = text.translate(_TYPOGRAPHIC)
-    depth, begin, quote, escaped, before = 0, 0, "", False, ""
+    begin, quote, escaped, before = 0, "", False, ""
+    opened: list[str] = []
     for i, char in enumerate(text):
         if quote:
             if escaped:
@@ -105,21 +104,30 @@ def spans(text: str) -> Iterator[tuple[str, bool]]:
             elif char == quote and (quote == '"' or _ends_value(text, i + 1)):
                 quote = ""
         # An apostrophe opens a string only where a value or a key begins.
-        elif depth and (char == '"' or (char == "'" and before in "{[,:")):
+        elif opened and (char == '"' or (char == "'" and before in "{[,:")):
             quote = char
         elif char in "{[":
-            if depth == 0:
-                begin = i
-            depth += 1
-        elif char in "}]" and depth:
-            depth -= 1
-            if depth == 0:
-                if _TORN.match(text, i + 1):
+            begin = begin if opened else i
+            opened.append(char)
+        elif char in "}]" and opened:
+            wrong = opened.pop() + char not in ("{}", "[]")
+            if wrong or not opened:
+                if wrong or _TORN.match(text, i + 1):
                     raise InvalidOutput("the answer holds damaged JSON whose end cannot be told for certain")
                 yield text[begin : i + 1], True
         before = before if char.isspace() else char
-    if depth:
+    if opened:
         yield text[begin:], False
+
+
+def straightened(text: str) -> str:
+    """Make typographic quotes straight where they delimit: elsewhere they are part of a value."""
+    return text if '"' in text or _SINGLE_QUOTED.search(text) else text.translate(_TYPOGRAPHIC)
+
+
+def torn(around: str) -> bool:
+    """Tell whether the text around the JSON has the end of a string and of an object: then those are its own."""
+    return bool(_TORN.search(around))
 
 
 def _ends_value(text: str, at: int) -> bool:
@@ -131,20 +139,24 @@ def repair(span: str) -> Any:
     """Mend the punctuation of damaged JSON; refuse a mend that made up a value."""
     import json_repair
 
-    if '"' not in span:
-        span = span.translate(_TYPOGRAPHIC)
+    span = straightened(span)
     found, plain = decode(without_comments(span))
     if found:
         return plain
     _refuse_unsure_escapes(span)
     try:
-        value = unwrap(json_repair.loads(span, skip_json_loads=True))
+        mended = json_repair.loads(span, skip_json_loads=True)
     except (ValueError, TypeError, IndexError, AttributeError):
-        value = None
+        mended = None
+    value = unwrap(mended)
     if not isinstance(value, dict):
         raise InvalidOutput("the answer holds no readable JSON object")
     # Mending punctuation leaves everything else where it was; a text that lost or got something was guessed at.
-    guessed = _squeeze(json.dumps(value, ensure_ascii=False)) != _squeeze(span)
+    written = json.dumps(mended, ensure_ascii=False)
+    # Braces that a template doubled come back single.
+    single = span[1:-1] if re.fullmatch(r"\{\s*\{.*\}\s*\}", span, re.DOTALL) else span
+    lost = any(written.count(char) != single.count(char) for char in "{}[]")
+    guessed = lost or _squeeze(written) != _squeeze(span)
     empty = sum(leaf == "" for leaf in _leaves(value))
     moved = any(isinstance(leaf, str) and not _delimited(leaf, span) for leaf in _leaves(value))
     if guessed or moved or empty > len(re.findall(r"\"\"|''", span)):
@@ -152,6 +164,7 @@ def repair(span: str) -> Any:
     return value
 
 
+_SINGLE_QUOTED: Final = re.compile(r"[{\[,:]\s*'")
 _TORN: Final = re.compile(r"\s*[\"']\s*[}\]]")
 _AFTER_VALUE: Final = re.compile(r"\s*(?:[,:}\]]|\Z)")
 _TYPOGRAPHIC: Final = str.maketrans("\u201c\u201d\u201e", '""' + '"')

@@ -14,7 +14,18 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from nodes.call.jsontext import decode, decode_encoded, inside_of, is_object, repair, same, spans, unwrap
+from nodes.call.jsontext import (
+    decode,
+    decode_encoded,
+    inside_of,
+    is_object,
+    repair,
+    same,
+    spans,
+    straightened,
+    torn,
+    unwrap,
+)
 from nodes.errors import InvalidOutput, Refused, Transient, Truncated
 
 T = TypeVar("T")
@@ -107,11 +118,14 @@ def _search(body: str, schema: type[M]) -> Parsed[M]:
     """Find the object in prose; repair it when it is whole but damaged."""
     intact: list[Any] = []
     damaged: list[str] = []
+    body = straightened(body)
+    around = body
     for span, whole in spans(body):
+        around = around.replace(span, "", 1)
         found, value = decode(span)
         if found and is_object(value):
             intact.append(unwrap(value))
-        elif not found and "{" in span:
+        elif not found and ("{" in span or (not whole and '"' in span)):
             if not whole:
                 raise Truncated("the answer ends inside its JSON")
             damaged.append(span)
@@ -119,6 +133,9 @@ def _search(body: str, schema: type[M]) -> Parsed[M]:
         raise InvalidOutput("the answer holds no JSON object")
     if damaged and (intact or len(damaged) > 1):
         raise InvalidOutput("the answer holds several JSON objects, not all of them readable")
+    if (damaged and ("}" in around or "]" in around)) or torn(around):
+        # A bracket too many: a string may hold the one that looked like the end.
+        raise InvalidOutput("the answer holds damaged JSON whose end cannot be told for certain")
     if damaged:
         return _validate(repair(damaged[0]), schema, "repaired")
     if any(not same(other, intact[0]) for other in intact[1:]):
