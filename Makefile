@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.surefoot-ready
 
-.PHONY: run test check lint types layers bench-accuracy bench-content bench-fraud bench-chaos bench-guard bench-parsing bench-paid-calls studio lock \
+.PHONY: run test fuzz check lint types layers bench-accuracy bench-content bench-fraud bench-chaos bench-guard bench-parsing bench-paid-calls studio lock \
 	clean help
 
 help: ## what can be made
@@ -17,6 +17,9 @@ run: $(STAMP) ## the support pipeline over the shipped tickets, without a key or
 
 test: $(STAMP) check ## everything that is tested
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+fuzz: $(STAMP) ## new random examples for the property tests, for some minutes
+	SUREFOOT_TEST_HYPOTHESIS=fuzz $(BIN)/python -m pytest -q --timeout 1800 tests/test_call_reask.py tests/test_checks.py tests/test_reducers.py
 
 check: lint types layers ## style, types and import layers
 

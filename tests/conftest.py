@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 pytest_plugins = ["servers", "surefoot.testing.plugin", "cli_tools", "guard_tools"]
 
 for _name in [n for n in os.environ if n.startswith(("SUREFOOT_", "OPENAI_", "LANGSMITH_", "LANGCHAIN_"))]:
     if not _name.startswith("SUREFOOT_TEST_"):
         del os.environ[_name]
+
+# The same examples on every run, so that a red test is about the change at hand; `make fuzz` looks for new ones.
+hypothesis_settings.register_profile("fixed", derandomize=True, database=None)
+hypothesis_settings.register_profile("fuzz", max_examples=5_000, deadline=None)
+hypothesis_settings.load_profile(os.environ.get("SUREFOOT_TEST_HYPOTHESIS", "fixed"))
 
 
 @pytest.fixture(autouse=True)

@@ -149,14 +149,16 @@ DAMAGE = (
 def test_damaged_objects_are_read_exactly_or_refused(text: str, data: st.DataObject) -> None:
     import json
 
-    damaged = json.dumps({"draft": text}, ensure_ascii=data.draw(st.booleans()))
+    written = json.dumps(text, ensure_ascii=data.draw(st.booleans()))
+    damaged = f'{{"draft": {written}}}'
     for damage in data.draw(st.lists(st.sampled_from(DAMAGE), max_size=2)):
         damaged = damage(damaged)
     try:
         read = parse(damaged, Draft).value.draft
     except CallError:
         return
-    assert _plain(read) == _plain(text)
+    # A damage that doubles backslashes may leave a text in which the escapes themselves are the value.
+    assert _plain(read) in {_plain(text), _plain(written[1:-1])}
 
 
 def test_a_damaged_object_with_a_form_feed_is_refused() -> None:

@@ -158,14 +158,15 @@ def repair(span: str) -> Any:
     lost = any(written.count(char) != single.count(char) for char in "{}[]")
     guessed = lost or _squeeze(written) != _squeeze(span)
     empty = sum(leaf == "" for leaf in _leaves(value))
-    moved = any(isinstance(leaf, str) and not _delimited(leaf, span) for leaf in _leaves(value))
+    decoded = {_decoded(quoted) for quoted in _QUOTED.findall(span)} if "\\" in span else None
+    moved = any(isinstance(leaf, str) and not _stands(leaf, span, decoded) for leaf in _leaves(value))
     if guessed or moved or empty > len(re.findall(r"\"\"|''", span)):
         raise InvalidOutput("the answer holds damaged JSON whose values cannot be read for certain")
     return value
 
 
 _SINGLE_QUOTED: Final = re.compile(r"[{\[,:]\s*'")
-_TORN: Final = re.compile(r"\s*[\"']\s*[}\]]")
+_TORN: Final = re.compile(r"\s*[\"']\s*,?\s*[}\]]")
 _AFTER_VALUE: Final = re.compile(r"\s*(?:[,:}\]]|\Z)")
 _TYPOGRAPHIC: Final = str.maketrans("\u201c\u201d\u201e", '""' + '"')
 _COMMENT: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|(?<=[\s,{\[])(?://[^\n]*|/\*.*?\*/)", re.DOTALL)
@@ -179,9 +180,9 @@ def without_comments(span: str) -> str:
 def _refuse_unsure_escapes(span: str) -> None:
     """Refuse a text with escapes that mean nothing beside some that may: is a line break meant, or a folder `new`?
 
-    A form feed is refused too: the mending library leaves its escape as two characters.
+    A form feed is refused too, and so are three backslashes in a row: the mending library reads them in another way.
     """
-    if re.search(r"(?<!\\)(?:\\\\)*\\f", span) or _mixed_escapes(span):
+    if re.search(r"(?<!\\)(?:\\\\)*\\f|\\{3}|\\\s*\n", span) or _mixed_escapes(span):
         raise InvalidOutput("the answer holds damaged JSON whose escapes cannot be read for certain")
 
 
@@ -197,7 +198,30 @@ def _delimited(leaf: str, span: str) -> bool:
     return quoted or (not re.search(r"[\"'`]", leaf) and leaf.strip() in span)
 
 
+def _stands(leaf: str, span: str, decoded: set[str] | None) -> bool:
+    """Tell whether the text holds a mended string as it is; with escapes, one of its strings has to say the same."""
+    return (decoded is None or leaf in decoded or leaf in span) and _delimited(leaf, span)
+
+
+_QUOTED: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", re.DOTALL)
+_ESCAPE: Final = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.|\"", re.DOTALL
+)
+
+
+def _decoded(quoted: str) -> str:
+    """Read a string between quotes as JSON does; an escape that means nothing stays as it is."""
+
+    def escape(match: re.Match[str]) -> str:
+        found, value = decode(f'"{match[0]}"')
+        return value if found else match[0].removeprefix("\\") if match[0] == "\\'" else match[0]
+
+    return _ESCAPE.sub(escape, quoted[1:-1])
+
+
 def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield from value
     if isinstance(value, dict | list):
         for inner in value.values() if isinstance(value, dict) else value:
             yield from _leaves(inner)
