@@ -52,8 +52,11 @@ CONNECT_TIMEOUT = 5.0
 RETRIES = 2
 """A lost connection is made again this often before an operation raises; every script may run twice without harm."""
 
-EMBEDDED_RETRIES = 6
-"""The same for an embedded server, which each new connection brings back, however often it is killed."""
+EMBEDDED_RETRIES = 40
+"""The same for an embedded server, which each new connection brings back, however often it is killed: about 8 seconds.
+
+One that cannot be started ends it at once (`EmbeddedUnavailable`).
+"""
 
 _ACCEPTED = "redis://HOST:PORT/DB, rediss://HOST:PORT/DB, unix:///PATH, embedded: or embedded:DIRECTORY"
 
