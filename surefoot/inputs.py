@@ -1,4 +1,4 @@
-"""Reading the items of a run: JSON Lines, JSON and CSV files, or standard input.
+"""Reading the items of a run: JSON Lines, JSON and CSV files, a folder of documents, or standard input.
 
 A line that cannot be used is told with its number and reason and never stops the others. A file that cannot be used
 at all raises `UsageError`.
@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from state import describe
 from surefoot.errors import UsageError
+from surefoot.folders import files_of
 from surefoot.tables import looks_like_csv, read_csv
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def read_items(source: str | Path, pipeline: Pipeline, stdin: TextIO) -> Iterato
     """
     seen: dict[str, int] = {}
     empty = True
-    for line, raw in _raw_items(source, stdin, pipeline.required):
+    for line, raw in _raw_items(source, stdin, pipeline):
         empty = False
         item = raw if isinstance(raw, BadLine) else check_item(raw, line, pipeline)
         if isinstance(item, Item):
@@ -119,12 +120,16 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "a list" if isinstance(value, list) else "an object")
 
 
-def _raw_items(source: str | Path, stdin: TextIO, required: tuple[str, ...]) -> Iterator[Raw]:
+def _raw_items(source: str | Path, stdin: TextIO, pipeline: Pipeline) -> Iterator[Raw]:
+    required = pipeline.required
     if str(source) == "-":
         yield from _parse(_utf8(_all_bytes(stdin), "standard input"), "standard input", required)
         return
     path = Path(source)
     try:
+        if path.is_dir():
+            yield from files_of(path, pipeline)
+            return
         kind = _format_of(path)
         with path.open("rb") as file:
             if kind == "jsonl":
@@ -143,8 +148,6 @@ def _raw_items(source: str | Path, stdin: TextIO, required: tuple[str, ...]) -> 
 def _format_of(path: Path) -> str:
     """Return how a file is to be parsed: by its extension, or by its content where it is a pipe."""
     mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
-        raise UsageError(f"{path} is a folder; name a file: {', '.join(FORMATS)}")
     if path.suffix.lower() in FORMATS:
         return FORMATS[path.suffix.lower()]
     if not stat.S_ISREG(mode):

@@ -16,6 +16,7 @@ from state import RunContext, RunState, SupportInput
 from state.content import ArticleInput
 from state.fraud import TransactionInput
 from state.pattern import Document
+from state.resumes import ResumeInput
 from surefoot.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Pipeline:
     """Micro-dollars that one item will probably cost, given the provider of each task."""
     per_day: int = 1_000
     """Items a day that the cost of a month is projected for."""
+    folder_field: str = ""
+    """Field that all items of a folder share, written in a file of that name; empty for a pipeline of lines only."""
     watched: bool = False
     """Whether its results are watched for slow decay over many runs."""
 
@@ -124,6 +127,25 @@ def _estimate_fraud(_item: Mapping[str, Any], providers: Mapping[str, str]) -> i
     return sum(estimate_microusd(model, len(PROMPT) + 300, 10) for model in models)
 
 
+def _estimate_resumes(item: Mapping[str, Any], providers: Mapping[str, str]) -> int:
+    from nodes.call import call_settings, estimate_microusd
+    from tasks.resumes import PROMPT_CHARS, SCORE_PROMPT, SOFT_PROMPT, TECHNICAL_PROMPT
+
+    # Two pages, where only the path is known.
+    text = min(len(str(item.get("text") or "")) or 5_000, PROMPT_CHARS)
+    sizes = {
+        "technical": (len(TECHNICAL_PROMPT) + text, 300),
+        "soft": (len(SOFT_PROMPT) + 500 + text, 50),
+        "score": (len(SCORE_PROMPT) // 10 + 400, 50),
+    }
+    entries = {name: providers[name].partition(":") for name in sizes}
+    return sum(
+        estimate_microusd(model or call_settings().model, *sizes[name])
+        for name, (provider, _, model) in entries.items()
+        if provider == "openai"
+    )
+
+
 _PIPELINES = {
     "support": Pipeline(
         name="support",
@@ -160,6 +182,16 @@ _PIPELINES = {
         row_fields=("verdict", "score", "margin", "evidence"),
         estimate_item=_estimate_fraud,
         per_day=100_000,
+    ),
+    "resumes": Pipeline(
+        name="resumes",
+        module="resumes",
+        input=ResumeInput,
+        required=("job",),
+        row_fields=("recommendation", "score", "score_reasons", "confidence", "technical", "certifications", "years"),
+        estimate_item=_estimate_resumes,
+        per_day=10_000,
+        folder_field="job",
     ),
 }
 

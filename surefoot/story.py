@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from surefoot.bill import Effort, Usual
 from surefoot.raw import number, plain, records, strings, text
 from surefoot.story_events import Event, events_of, who
-from surefoot.words import clock, count, due, one_line, shell
+from surefoot.words import about, clock, count, due, one_line, shell
 
 if TYPE_CHECKING:
     from surefoot.threads import RawThread, ThreadRecord
@@ -91,7 +91,7 @@ def tell(record: ThreadRecord, raw: RawThread, others: Sequence[ThreadRecord] = 
         pipeline=record.pipeline,
         status=record.status,
         headline=_headline(record),
-        about=one_line(text(values.get("subject")) or text(values.get("text")), 160),
+        about=about(values, 160),
         outcome=text(values.get("outcome")),
         degraded=values.get("degraded") is True or record.degraded,
         reasons=[one_line(reason) for reason in strings(values.get("reasons"))],

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ def one_line(text: Any, limit: int = 0) -> str:
     cleaned = " ".join(_CONTROL.sub(" ", _ESCAPE.sub("", str(text))).split())
     cleaned = cleaned.encode("utf-8", "replace").decode()
     return cleaned if not limit or len(cleaned) <= limit else cleaned[: limit - 1].rstrip() + "…"
+
+
+def about(values: Mapping[str, Any], limit: int) -> str:
+    """Say in one line what an item is about, whatever its pipeline; of a résumé without the person."""
+    job = values.get("job")
+    title = values.get("subject") or values.get("title") or (job.get("title") if isinstance(job, Mapping) else "")
+    path = values.get("path")
+    body = values.get("resume") or (Path(path).name if isinstance(path, str) else values.get("text"))
+    if not body and isinstance(values.get("amount"), float):
+        body = " ".join(str(values.get(name) or "") for name in ("amount", "channel", "merchant"))
+    return one_line(": ".join(part for part in (title, body) if isinstance(part, str) and part.strip()), limit)
 
 
 def microusd_of(dollars: float, name: str) -> int:

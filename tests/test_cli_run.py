@@ -182,7 +182,7 @@ def test_the_package_can_be_run_and_prints_commands_that_work(tmp_path: Path, cl
     env = {**os.environ, "SUREFOOT_REDIS_URL": cli_url, "PATH": "/usr/bin:/bin"}
     found = subprocess.run([*command, "--namespace", "package"], capture_output=True, text=True, env=env, check=False)
     assert found.returncode == 3, found.stderr
-    assert f"\n  {sys.executable} -m surefoot review package/support:odd --accept\n" in found.stdout
+    assert f"\n  {sys.executable} -m surefoot review package/support:odd\n" in found.stdout
 
 
 def test_a_full_disk_keeps_the_runs_and_says_what_to_do(cli: Cli, tmp_path: Path) -> None:

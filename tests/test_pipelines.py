@@ -21,6 +21,7 @@ EXAMPLES = {
     "content": "articles.jsonl",
     "fraud": "transactions.csv",
     "pattern": "tickets.jsonl",
+    "resumes": "resumes",
 }
 """An example input of each pipeline."""
 

@@ -193,5 +193,5 @@ def _ways_on(report: Report) -> list[str]:
     if tally.waiting:
         lines += ["", f"{count(len(tally.waiting), 'item waits', 'items wait')} for a person. Look and answer with:"]
         only = ["--namespace", order.namespace] if order.namespace else []
-        lines += [f"  {shell('inbox', *only)}", f"  {shell('review', tally.waiting[0], '--accept')}"]
+        lines += [f"  {shell('inbox', *only)}", f"  {shell('review', tally.waiting[0])}"]
     return lines

@@ -33,10 +33,9 @@ class Question:
     @property
     def about(self) -> str:
         """The item in one line."""
-        from surefoot.words import one_line
+        from surefoot.words import about
 
-        subject, text = self.values.get("subject"), self.values.get("text")
-        return one_line(": ".join(part for part in (subject, text) if isinstance(part, str) and part.strip()), 300)
+        return about(self.values, 300)
 
     def as_json(self) -> dict[str, Any]:
         """Return the question as JSON-able data."""

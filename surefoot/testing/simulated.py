@@ -12,6 +12,9 @@ from surefoot.testing.answers import Responder, instance_of, schema_in
 
 _TICKET: Final = re.compile(r"<ticket>\n(?:Subject: (?P<subject>[^\n]*)\n)?(?P<text>.*?)\n</ticket>", re.DOTALL)
 _ARTICLE: Final = re.compile(r"<article>\n[^\n]*\n(?P<text>.*?)\n</article>", re.DOTALL)
+_RESUME: Final = re.compile(r"<resume>\n(?P<text>.*?)\n</resume>", re.DOTALL)
+_JOB: Final = re.compile(r'<job id="(?P<id>\w+)">(?P<asked>.*?)</job>')
+_CANDIDATE: Final = re.compile(r'<candidate id="(?P<id>\d+)" job="(?P<job>\w+)">(?P<facts>.*?)</candidate>')
 _TEXT: Final = re.compile(r"<text>\n(?P<text>.*?)\n</text>", re.DOTALL)
 
 
@@ -61,6 +64,44 @@ def _fraud(body: dict[str, Any]) -> str:
     return json.dumps({"probability": round(fraud_models.predict("logistic", given.model_dump()), 3)})
 
 
+def _resumes(body: dict[str, Any]) -> str:
+    from tasks.embedded import resumes
+
+    spoken = _spoken(body)
+    if (found := _RESUME.search(spoken)) is None:
+        jobs = {match["id"]: _job(_fields(match["asked"])) for match in _JOB.finditer(spoken)}
+        scored = [_scored(match, jobs[match["job"]]) for match in _CANDIDATE.finditer(spoken)]
+        return json.dumps({"results": scored})
+    if "soft" in str(schema_in(body)):
+        return json.dumps({"soft": resumes.soft(found["text"])})
+    skills = [{"name": name, "used": used} for name, used in resumes.technical(found["text"]).items()]
+    return json.dumps({"technical": skills})
+
+
+def _scored(candidate: re.Match[str], job: Mapping[str, Any]) -> dict[str, Any]:
+    """Score one candidate of a batch by the rules, from what the prompt says."""
+    from tasks.embedded import resumes
+
+    told = _fields(candidate["facts"])
+    skills = dict.fromkeys(_names(told["used"]), True) | dict.fromkeys(_names(told["listed"]), False)
+    years = None if told["years"] == "unknown" else float(told["years"])
+    points, reasons = resumes.score(job, skills, _names(told["soft"]), _names(told["certifications"]), years)
+    return {"id": candidate["id"], "score": round(points), "reasons": [reason[:160] for reason in reasons[:3]]}
+
+
+def _job(asked: Mapping[str, str]) -> dict[str, Any]:
+    named = {name: _names(asked[name]) for name in ("required", "desired", "certifications", "soft")}
+    return named | {"title": asked["title"], "min_years": float(asked["years"])}
+
+
+def _fields(text: str) -> dict[str, str]:
+    return {name.strip(): value.strip() for name, _, value in (part.partition(":") for part in text.split(";"))}
+
+
+def _names(told: str) -> list[str]:
+    return [] if told in ("none", "unknown") else told.split(", ")
+
+
 def _as_json(value: str) -> str:
     """Write a value of Python as JSON."""
     known = {"True": "true", "False": "false"}
@@ -72,7 +113,7 @@ def _spoken(body: dict[str, Any]) -> str:
 
 
 RESPONDERS: Final[Mapping[str, Responder]] = {
-    "support": _support, "content": _content, "fraud": _fraud, "pattern": _pattern,
+    "support": _support, "content": _content, "fraud": _fraud, "pattern": _pattern, "resumes": _resumes,
 }  # fmt: skip
 """By pipeline."""
 
