@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.surefoot-ready
 
-.PHONY: run test fuzz check lint types layers bench-accuracy bench-content bench-fraud bench-chaos bench-guard bench-parsing bench-paid-calls studio lock \
-	clean help
+.PHONY: run test fuzz check lint types layers bench-accuracy bench-content bench-fraud bench-batch bench-chaos bench-guard bench-parsing \
+	bench-paid-calls studio lock clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -53,6 +53,9 @@ bench-content: $(STAMP) ## the gates on planted bad summaries
 
 bench-fraud: $(STAMP) ## the seven fraud models and their vote
 	$(BIN)/python benchmarks/fraud_accuracy.py
+
+bench-batch: $(STAMP) ## what batches of ten save, lose and change
+	$(BIN)/python benchmarks/batch.py
 
 studio: $(STAMP) ## LangGraph Studio's server on the graphs
 	LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --no-browser --host 127.0.0.1
