@@ -56,6 +56,11 @@ class Summary:
         self.reused += not result.fresh
 
 
+def _content(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes an input the same as another: a document is what it holds, wherever its folder was moved."""
+    return {field: value for field, value in given.items() if field != "path"} if given.get("digest") else given
+
+
 class Refused(SurefootError):
     """The id of an item was run before with another content."""
 
@@ -201,7 +206,7 @@ class Runner:
         self._begun.add(tid)
         if record is None:
             return self._new_record(item, tid), None
-        if record.input_hash != hash_of(item.input):
+        if record.input_hash != hash_of(_content(item.input)):
             raise Refused(
                 f"id {item.id!r} was run before with another content: use --rerun to replace that run, or --namespace "
                 "to keep both"
@@ -223,7 +228,7 @@ class Runner:
             pipeline=self.pipeline.name,
             item_id=item.id,
             namespace=self.namespace,
-            input_hash=hash_of(item.input),
+            input_hash=hash_of(_content(item.input)),
             graph_version=self.pipeline.version,
             created_at=now,
             updated_at=now,
