@@ -15,8 +15,10 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ._codec import AllowedType, SafeSerializer, tagged, untagged
+from ._logs import Logs
+from ._pack import pack, unpack
 from ._scripts import Argument, Call, Reply
+from ._serial import AllowedType, SafeSerializer
 from .errors import ValueNotStorable
 
 T = TypeVar("T")
@@ -37,6 +39,8 @@ class SaverBase(BaseCheckpointSaver[str]):
         self.ttl = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
         if self.ttl is not None and self.ttl <= 0:
             raise ValueError(f"ttl must be more than 0 seconds, not {self.ttl:g}")
+        # Shared by the copies that LangGraph makes of a saver.
+        self._logs = Logs()
 
     def get_next_version(self, current: str | float | None, channel: None) -> Any:  # noqa: ARG002 - the contract
         """Return a version greater than `current`, of the same type, that no fork of the thread will choose too.
@@ -58,13 +62,13 @@ class SaverBase(BaseCheckpointSaver[str]):
 
     def _dump(self, value: Any, name: str) -> bytes:
         try:
-            return tagged(self.serde.dumps_typed(value))
+            return pack(self.serde.dumps_typed(value))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             kind = f"{type(value).__module__}.{type(value).__qualname__}"
             raise ValueNotStorable(f"The value of {name!r} ({kind}) cannot be stored: {error}") from error
 
     def _load(self, data: bytes) -> Any:
-        return self.serde.loads_typed(untagged(data))
+        return self.serde.loads_typed(unpack(data))
 
     def _ttl_argument(self) -> Argument:
         return "" if self.ttl is None else int(self.ttl * 1000)

@@ -11,7 +11,7 @@ from typing import Any
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ._clients import make_client
-from ._codec import AllowedType
+from ._serial import AllowedType
 from .aio import AsyncRedisSaver
 from .saver import RedisSaver
 

@@ -6,13 +6,13 @@ import builtins
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import ormsgpack
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import Checkpoint, CheckpointTuple, DeltaChannelHistory, PendingWrite, get_checkpoint_id
 
 from . import _scripts as scripts
 from ._base import Plan, SaverBase, config_of, namespace_of, thread_of
-from ._codec import channel_of, escape, unescape, unframe, unframe_writes
+from ._codec import Ref, escape, field_of, log_of, ref_of, starts_of, unescape, unframe, unframe_writes
+from ._logs import Log, known_log, marks_of
 from ._scripts import Call
 
 Cursor = tuple[str, str | None]
@@ -37,7 +37,12 @@ class ReadPlans(SaverBase):
         thread_id = thread_of(config)
         found = get_checkpoint_id(config) or ""
         rows, values, _more = yield _read(thread_id, namespace_of(config), found, "", None, 1)
-        return self._tuple(thread_id, rows[0], _pairs(values)) if rows else None
+        if not rows:
+            return None
+        logs: dict[str, Log] = {}
+        read = self._tuple(thread_id, rows[0], _pairs(values), logs)
+        self._logs.keep(thread_id, namespace_of(config), read.checkpoint["id"], logs)
+        return read
 
     def _plan_page(
         self,
@@ -71,14 +76,17 @@ class ReadPlans(SaverBase):
             call = Call(scripts.WALK, thread_of(config), (escape(namespace_of(config)), at, WALK_PAGE, *left))
             at, steps = yield call
             for found, *records in steps:
-                met = {unescape(name): data for name, data in _pairs(found).items()}
+                met = {}
+                for entry, field, value in zip(found[::3], found[1::3], found[2::3], strict=True):
+                    ref = ref_of(entry)
+                    met[ref.channel] = self._value(ref, {field: value} if field else {}, field)
                 step: dict[str, builtins.list[PendingWrite]] = {}
                 for write in self._writes(records):
                     step.setdefault(write[1], []).append(write)
                 for channel, entries in step.items():
                     if channel not in seeds:
                         writes[channel].append(entries)
-                seeds.update({channel: self._load(data) for channel, data in met.items()})
+                seeds.update(met)
             if not at:
                 break
         # The walk went from young to old; a history is read from old to young.
@@ -89,20 +97,51 @@ class ReadPlans(SaverBase):
                 histories[channel]["seed"] = seeds[channel]
         return histories
 
-    def _tuple(self, thread_id: str, row: builtins.list[bytes], values: dict[bytes, bytes]) -> CheckpointTuple:
+    def _tuple(
+        self,
+        thread_id: str,
+        row: builtins.list[bytes],
+        values: dict[bytes, Any],
+        logs: dict[str, Log] | None = None,
+    ) -> CheckpointTuple:
+        """Build what was stored; the lists that are logs are put to `logs`."""
         ns, checkpoint_id, record, *records = row
-        parent, refs, _histories, _run, body, metadata = unframe(record)
+        parent, entries, _histories, _run, body, metadata = unframe(record)
+        ns_text, id_text = unescape(ns), unescape(checkpoint_id)
         checkpoint: Checkpoint = self._load(body)
-        names = ((channel_of(name), ns + b"\0" + name) for name in unframe(refs))
-        checkpoint["channel_values"] = {c: self._load(values[name]) for c, name in names if name in values}
-        ns_text = unescape(ns)
+        checkpoint["id"] = id_text
+        checkpoint["channel_versions"], checkpoint["channel_values"] = {}, {}
+        for entry in unframe(entries):
+            ref = ref_of(entry)
+            checkpoint["channel_versions"][ref.channel] = ref.version
+            field = field_of(ns, entry, ref)
+            if ref.kind == "i" or field in values:
+                value = self._value(ref, values, field)
+                checkpoint["channel_values"][ref.channel] = value
+                if ref.kind == "l" and logs is not None:
+                    _remember(logs, ref, value, values[field][0])
         return CheckpointTuple(
-            config=config_of(thread_id, ns_text, unescape(checkpoint_id)),
+            config=config_of(thread_id, ns_text, id_text),
             checkpoint=checkpoint,
             metadata=self._load(metadata),
             parent_config=config_of(thread_id, ns_text, unescape(parent)) if parent else None,
             pending_writes=builtins.list(self._writes(records)),
         )
+
+    def _value(self, ref: Ref, values: dict[bytes, Any], field: bytes) -> Any:
+        """Rebuild the value that an entry of refs stands for."""
+        if ref.kind == "i":
+            return self._load(ref.payload)
+        found = values[field]
+        if ref.kind != "l":
+            return self._load(found)
+        _directory, *segments = found
+        _log, count = log_of(ref)
+        elements: builtins.list[Any] = []
+        for segment in segments:
+            if len(elements) < count:
+                elements += self._load(segment)
+        return elements[:count]
 
     def _metadata(self, row: builtins.list[bytes]) -> dict[str, Any]:
         metadata: dict[str, Any] = self._load(unframe(row[2])[5])
@@ -111,12 +150,20 @@ class ReadPlans(SaverBase):
     def _writes(self, records: Sequence[bytes]) -> Iterator[PendingWrite]:
         """Yield the writes of one checkpoint in the order live execution applies them: task path, task id, index."""
         found = []
-        for task, record in zip(records[::2], records[1::2], strict=True):
-            for idx, channel, body in unframe_writes(record):
-                path, data = ormsgpack.unpackb(body)
-                found.append((unescape(path), unescape(task), idx, unescape(channel), data))
+        for task, path, entries in zip(records[::3], records[1::3], records[2::3], strict=True):
+            for idx, channel, body in unframe_writes(entries):
+                found.append((unescape(path), unescape(task), idx, unescape(channel), body))
         found.sort(key=lambda write: write[:3])
         return ((task_id, channel_name, self._load(data)) for _path, task_id, _idx, channel_name, data in found)
+
+
+def _remember(logs: dict[str, Log], ref: Ref, value: builtins.list[Any], directory: bytes) -> None:
+    """Put a log that was read to those that are known, when it can be made longer."""
+    marks = [marks_of(element) for element in value]
+    starts = starts_of(directory)
+    if None not in marks and len(value) == starts[0]:
+        log_id, _count = log_of(ref)
+        logs[ref.channel] = known_log(log_id, starts[1:], value, [m for m in marks if m is not None])
 
 
 def _read(thread_id: str, ns: str | None, found: str, before: str, last_ns: str | None, limit: int) -> Call:
@@ -132,5 +179,5 @@ def _read(thread_id: str, ns: str | None, found: str, before: str, last_ns: str 
     return Call(scripts.READ, thread_id, args)
 
 
-def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+def _pairs(flat: Sequence[Any]) -> dict[bytes, Any]:
     return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -21,15 +21,14 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
-from redis.client import NEVER_DECODE
-from redis.exceptions import NoScriptError
-
 from ._base import Plan, thread_of
 from ._clients import FAILURES, explain, make_async_client
-from ._codec import KEY_PATTERN, AllowedType, thread_of_key
+from ._codec import KEY_PATTERN, thread_of_key
 from ._core import SaverCore
+from ._line import Line
 from ._reading import Cursor
 from ._scripts import Call, Reply
+from ._serial import AllowedType
 from .errors import WrongLoop
 
 T = TypeVar("T")
@@ -40,6 +39,13 @@ class _Home:
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._line: Line | None = None
+
+    def line_of(self, client: aredis.Redis | aredis.RedisCluster) -> Line:
+        """Return the line to the server; made at first use, when the loop is known."""
+        if self._line is None:
+            self._line = Line(client)
+        return self._line
 
 
 class AsyncRedisSaver(SaverCore):
@@ -103,16 +109,9 @@ class AsyncRedisSaver(SaverCore):
     async def _send(self, call: Call) -> Reply:
         self._settle()
         try:
-            try:
-                return await self._execute(call.command())
-            except NoScriptError:
-                return await self._execute(call.command(whole=True))
+            return await self._home.line_of(self.client).ask(call)
         except FAILURES as error:
             raise explain(error, self.client, call.thread_id) from error
-
-    async def _execute(self, command: tuple[Any, ...]) -> Reply:
-        send: Callable[..., Awaitable[Reply]] = self.client.execute_command
-        return await send(*command, **{NEVER_DECODE: True})
 
     async def _run(self, plan: Plan[T]) -> T:
         try:

@@ -26,10 +26,11 @@ from redis.exceptions import NoScriptError
 
 from ._base import Plan, thread_of
 from ._clients import FAILURES, explain, make_client
-from ._codec import KEY_PATTERN, AllowedType, thread_of_key
+from ._codec import KEY_PATTERN, thread_of_key
 from ._core import SaverCore
 from ._reading import Cursor
 from ._scripts import Call, Reply
+from ._serial import AllowedType
 
 T = TypeVar("T")
 

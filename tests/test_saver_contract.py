@@ -250,7 +250,7 @@ def test_a_history_longer_than_a_page_is_whole(saver: RedisSaver, thread: str, m
 
 def test_a_thread_of_an_unknown_format_is_named_and_left_alone(saver: RedisSaver, thread: str) -> None:
     config = put_values(saver, config_of(thread), a=1)
-    saver.client.hset(thread_keys(thread)[0], "v", "2")
+    saver.client.hset(thread_keys(thread)[0], "v", "9")
     attempts = [
         lambda: saver.get_tuple(config),
         lambda: list(saver.list(config)),

@@ -35,7 +35,8 @@ from checkpointers import (
     server_errors,
 )
 from checkpointers._clients import without_password
-from checkpointers._codec import SafeSerializer, thread_keys
+from checkpointers._codec import thread_keys
+from checkpointers._serial import SafeSerializer
 from checkpointers._place import binary
 
 

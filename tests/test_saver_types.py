@@ -25,17 +25,9 @@ from pydantic import BaseModel, SecretStr
 from servers import checkpoint_of, config_of, put_values
 
 from checkpointers import RedisSaver, TypeNotAllowed, ValueNotStorable
-from checkpointers._codec import (
-    SafeSerializer,
-    escape,
-    frame,
-    tagged,
-    thread_keys,
-    thread_of_key,
-    type_names,
-    unescape,
-    unframe,
-)
+from checkpointers._codec import escape, frame, thread_keys, thread_of_key, unescape, unframe
+from checkpointers._pack import pack, unpack
+from checkpointers._serial import SafeSerializer, type_names
 
 
 class Colour(enum.Enum):
@@ -182,11 +174,11 @@ def test_a_type_that_can_no_longer_be_built_is_told(saver: RedisSaver) -> None:
 def test_a_crafted_checkpoint_runs_no_code(saver: RedisSaver, tmp_path: Path) -> None:
     mark = tmp_path / "executed"
     call = ormsgpack.packb(("os", "system", f"touch {mark}"))
-    attacks = [tagged(("msgpack", ormsgpack.packb(ormsgpack.Ext(code, call)))) for code in range(6)] + [
-        tagged((tag, b"cos\nsystem\n(S'touch x'\ntR.")) for tag in ("pickle", "json", "msgpack+aes")
+    attacks = [pack(("msgpack", ormsgpack.packb(ormsgpack.Ext(code, call)))) for code in range(6)] + [
+        pack((tag, b"cos\nsystem\n(S'touch x'\ntR.")) for tag in ("pickle", "json", "msgpack+aes")
     ]
     thread = str(uuid.uuid4())
-    config = put_values(saver, config_of(thread), a=1)
+    config = put_values(saver, config_of(thread), a="a value long enough for a field of its own, by far" * 3)
     data, _index = thread_keys(thread)
     field = next(name for name in saver.client.hkeys(data) if name.startswith(b"b"))  # type: ignore[union-attr]
     for attack in attacks:

@@ -1,12 +1,18 @@
 -- Shared by every script. KEYS[1] is the thread's hash, KEYS[2] its index; ARGV[1] is the format this client writes.
 --
 -- Fields of the hash (ns, id, channel and task are escaped and hold no NUL):
---   v                        format version
---   x                        present when some value has a variant (see put)
---   c ns NUL id              checkpoint: frames of parent, refs, delta, run, body, metadata
---   b ns NUL channel NUL ver value of a channel at a version, shared by every checkpoint that refers to it
---   p ns NUL id              tasks that have writes on the checkpoint, as frames
---   w ns NUL id NUL task     writes of one task: entries of int32 idx, two lengths, channel, body
+--   v                            format version
+--   c ns NUL id                  checkpoint: frames of parent, refs, histories, run, body, metadata
+--   b ns NUL channel NUL ver     value of a channel at a version, shared by every checkpoint that refers to it
+--   b ... NUL x digest           another value under the same name: a fork under a saver with plain integer versions
+--   g ns NUL channel NUL log     a list that grows: number of elements, then the first element of each segment
+--   s ... log first              segment of that list: what the serializer made of its elements from `first` on
+--   w ns NUL id                  writes on a checkpoint: blocks of task, path, entries; one without entries has them in
+--   w ns NUL id NUL task         a field of its own, because it is long
+-- An entry of refs is `channel NUL version`, for a value that is not in a field `b` followed by NUL and
+--   i bytes                      the value itself
+--   x digest                     the variant
+--   l log count                  the first `count` elements of a log
 -- The index holds `ns NUL id` with score 0, so a range by bytes is a range by age within a namespace.
 local data, index = KEYS[1], KEYS[2]
 local stored = redis.call('HGET', data, 'v')
@@ -14,7 +20,7 @@ if stored and stored ~= ARGV[1] then
   return redis.error_reply('SFFORMAT ' .. stored)
 end
 
-local REFS, DELTA, RUN = 2, 3, 4
+local REFS, HISTORIES, RUN = 2, 3, 4
 
 local function frames(bytes, count)
   local parts, at, size = {}, 1, #bytes
@@ -54,17 +60,85 @@ local function checkpoint(ns, id)
   return redis.call('HGET', data, 'c' .. ns .. '\0' .. id)
 end
 
-local function tasks(ns, id)
-  local listed = redis.call('HGET', data, 'p' .. ns .. '\0' .. id)
-  return listed and frames(listed) or {}
+-- The name of a value and what follows it in an entry of refs, or nil.
+local function ref(entry)
+  local version = string.find(entry, '\0', 1, true) + 1
+  local nul = string.find(entry, '\0', version, true)
+  if not nul then return entry end
+  return string.sub(entry, 1, nul - 1), string.sub(entry, nul + 1)
+end
+
+-- The field that an entry refers to: of a value, or of the directory of a log; nil for a value that stands in the entry.
+local function field_of(ns, entry)
+  local name, payload = ref(entry)
+  local kind = payload and string.sub(payload, 1, 1)
+  if kind == 'i' then return nil end
+  if kind == 'l' then
+    local channel = split(name)
+    return 'g' .. ns .. '\0' .. channel .. '\0' .. string.sub(payload, 2, 9)
+  end
+  return 'b' .. ns .. '\0' .. entry
+end
+
+local function has_value(ns, entry)
+  local field = field_of(ns, entry)
+  return not field or redis.call('HEXISTS', data, field) == 1
+end
+
+-- What is stored for an entry: bytes, or a log's directory and segments; nil where nothing is, or where it stands in the
+-- entry. Answers with the field too.
+local function stored_for(ns, entry)
+  local field = field_of(ns, entry)
+  local found = field and redis.call('HGET', data, field)
+  if not found or string.byte(field) == 98 then return field, found or nil end
+  local base, log, names = 's' .. string.sub(field, 2), {found}, {}
+  for at = 5, #found, 4 do names[#names + 1] = base .. string.sub(found, at, at + 3) end
+  for first = 1, #names, 4000 do
+    for _, bytes in ipairs(redis.call('HMGET', data, unpack(names, first, math.min(first + 3999, #names)))) do
+      log[#log + 1] = bytes
+    end
+  end
+  return field, log
+end
+
+-- The first elements of a log's segments.
+local function segments(directory)
+  local starts = {}
+  for at = 5, #directory, 4 do starts[#starts + 1] = struct.unpack('>I4', directory, at) end
+  return starts
+end
+
+-- Blocks of {task, path, entries, whether the entries are in a field of their own, which is not read here}.
+local function blocks_of(member)
+  local blocks = {}
+  local listed = redis.call('HGET', data, 'w' .. member) or ''
+  local at, size = 1, #listed
+  while at <= size do
+    local task, path, length = struct.unpack('>I2I2I4', listed, at)
+    at = at + 8
+    blocks[#blocks + 1] = {
+      string.sub(listed, at, at + task - 1), string.sub(listed, at + task, at + task + path - 1),
+      string.sub(listed, at + task + path, at + task + path + length - 1), length == 0,
+    }
+    at = at + task + path + length
+  end
+  return blocks
+end
+
+local function entries_of(member, written)
+  return written[4] and redis.call('HGET', data, 'w' .. member .. '\0' .. written[1]) or written[3]
+end
+
+local function block(task, path, entries)
+  return struct.pack('>I2I2I4', #task, #path, #entries) .. task .. path .. entries
 end
 
 local function write_entries(record)
   local entries, at, size = {}, 1, #record
   while at <= size do
-    local idx, name, body = struct.unpack('>i4I4I4', record, at)
-    local stop = at + 12 + name + body
-    entries[#entries + 1] = {idx, string.sub(record, at + 12, at + 11 + name), string.sub(record, at, stop - 1)}
+    local idx, name, body = struct.unpack('>i4I2I4', record, at)
+    local stop = at + 10 + name + body
+    entries[#entries + 1] = {idx, string.sub(record, at + 10, at + 9 + name), string.sub(record, at, stop - 1)}
     at = stop
   end
   return entries
@@ -79,17 +153,17 @@ local function expire(milliseconds)
   redis.call('PEXPIREAT', index, at)
 end
 
--- Removes checkpoints with their writes, then every channel value that no remaining checkpoint refers to.
+-- Removes checkpoints with their writes, then every value and every log that no remaining checkpoint refers to.
 local function remove(members)
   if #members == 0 then return 0 end
   local gone = {}
   for _, member in ipairs(members) do
     local ns, id = split(member)
     gone[#gone + 1] = 'c' .. member
-    gone[#gone + 1] = 'p' .. member
-    for _, task in ipairs(tasks(ns, id)) do
-      gone[#gone + 1] = 'w' .. member .. '\0' .. task
+    for _, written in ipairs(blocks_of(member)) do
+      if written[4] then gone[#gone + 1] = 'w' .. member .. '\0' .. written[1] end
     end
+    gone[#gone + 1] = 'w' .. member
   end
   in_pieces('HDEL', data, gone, 4000)
   in_pieces('ZREM', index, members, 4000)
@@ -101,13 +175,17 @@ local function remove(members)
   local used = {}
   for _, member in ipairs(remaining) do
     local ns, id = split(member)
-    for _, name in ipairs(part(checkpoint(ns, id), REFS)) do
-      used['b' .. ns .. '\0' .. name] = true
+    for _, entry in ipairs(part(checkpoint(ns, id), REFS)) do
+      local field = field_of(ns, entry)
+      if field then used[field] = true end
     end
   end
   local unused = {}
   for _, field in ipairs(redis.call('HKEYS', data)) do
-    if string.byte(field) == 98 and not used[field] then
+    local kind, owner = string.byte(field), field
+    -- A segment belongs to its log: the same name without its first element.
+    if kind == 115 then owner = 'g' .. string.sub(field, 2, -5) end
+    if (kind == 98 or kind == 103 or kind == 115) and not used[owner] then
       unused[#unused + 1] = field
     end
   end

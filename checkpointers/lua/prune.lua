@@ -8,7 +8,7 @@ for at, member in ipairs(members) do
   if not following or split(following) ~= ns then
     keep[member] = true
     local record, wanted, left = checkpoint(ns, id), {}, 0
-    for _, channel in ipairs(part(record, DELTA)) do
+    for _, channel in ipairs(part(record, HISTORIES)) do
       wanted[channel] = true
       left = left + 1
     end
@@ -17,9 +17,9 @@ for at, member in ipairs(members) do
       record = parent ~= '' and checkpoint(ns, parent)
       if not record then break end
       keep[ns .. '\0' .. parent] = true
-      for _, name in ipairs(part(record, REFS)) do
-        local channel = split(name)
-        if wanted[channel] and redis.call('HEXISTS', data, 'b' .. ns .. '\0' .. name) == 1 then
+      for _, entry in ipairs(part(record, REFS)) do
+        local channel = split(entry)
+        if wanted[channel] and has_value(ns, entry) then
           wanted[channel] = nil
           left = left - 1
         end

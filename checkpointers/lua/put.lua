@@ -1,63 +1,118 @@
--- ARGV: format, ttl ms or '', ns, id, record, count n, n pairs of (value name, bytes), names that must be stored
--- already. Answers with the names that are missing (then nothing was stored and the caller sends them too), else an
--- empty list.
+-- ARGV: format, ttl ms or '', ns, id, parent id or '', histories, run, body, metadata, then for each channel (name, kind,
+-- what). Answers with the names whose values the caller has to send in another way (then nothing was stored), else an
+-- empty list. Kinds:
+--   e  no value; k  the value that the parent refers to; i  a value that stands in the record; b  a value in a field
+--   n  a new log: its id (8 bytes), number of elements, bytes
+--   a  a longer log: its id, elements that it has to have, elements that it gets, first element and length of the bytes
+--      that take the place of its last segments (length 0: of none), bytes of the new elements, those bytes
 --
--- A stored value is never changed. When a name already holds other bytes (a fork under a saver with plain integer
--- versions), the new value gets a variant of the name, with its digest, and only this checkpoint and its descendants
--- refer to it.
-local ttl, ns, id, record, count = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
-local prefix, fields, variant, varied = 'b' .. ns .. '\0', {}, {}, false
-for at = 7, 5 + 2 * count, 2 do
-  local name, bytes = ARGV[at], ARGV[at + 1]
-  local old = redis.call('HGET', data, prefix .. name)
-  if old and old ~= bytes then
-    variant[name] = name .. '\0' .. redis.sha1hex(bytes)
-    varied = true
-    name = variant[name]
-    old = false
-  end
-  if not old then
-    fields[#fields + 1] = prefix .. name
-    fields[#fields + 1] = bytes
-  end
+-- A stored value is never changed, and a log is only made longer by who knows its end: whoever comes second (a fork, two
+-- writers) is told to send the list as a new log. Sending the same put again changes nothing.
+local ttl, ns, id, parent = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local prefix = ns .. '\0'
+local entries, fields, dropped, missing = {}, {}, {}, {}
+local of_parent
+
+local function set(field, value)
+  fields[#fields + 1] = field
+  fields[#fields + 1] = value
 end
 
--- Only a thread that has variants pays for looking at what the parent refers to.
-if redis.call('HEXISTS', data, 'x') == 1 then
-  local parent = frames(record, 1)[1]
-  local of_parent = {}
-  for _, name in ipairs(part(parent ~= '' and checkpoint(ns, parent), REFS)) do
-    local base = string.match(name, '^[^%z]*%z[^%z]*')
-    if base ~= name then of_parent[base] = name end
+local function kept(name)
+  if not of_parent then
+    of_parent = {}
+    for _, entry in ipairs(part(parent ~= '' and checkpoint(ns, parent), REFS)) do of_parent[ref(entry)] = entry end
   end
-  for at = 7 + 2 * count, #ARGV do
-    if of_parent[ARGV[at]] then
-      variant[ARGV[at]] = of_parent[ARGV[at]]
-      varied = true
+  local entry = of_parent[name] or name
+  local field = field_of(ns, entry)
+  if field and redis.call('HEXISTS', data, field) == 0 then return nil end
+  return entry
+end
+
+local function value(name, bytes)
+  local old = redis.call('HGET', data, 'b' .. prefix .. name)
+  if old == bytes then return name end
+  if old then
+    name = name .. '\0x' .. redis.sha1hex(bytes)
+    if redis.call('HEXISTS', data, 'b' .. prefix .. name) == 1 then return name end
+  end
+  set('b' .. prefix .. name, bytes)
+  return name
+end
+
+local function new_log(name, what)
+  local log, count, bytes = string.sub(what, 1, 8), string.sub(what, 9, 12), string.sub(what, 13)
+  local base = prefix .. split(name) .. '\0' .. log
+  local directory = count .. '\0\0\0\0'
+  local old = redis.call('HGET', data, 'g' .. base)
+  if old and old ~= directory then return nil end
+  set('g' .. base, directory)
+  set('s' .. base .. '\0\0\0\0', bytes)
+  return name .. '\0l' .. log .. count
+end
+
+local function longer_log(name, what)
+  local log, has, gets, first, length, at = struct.unpack('>c8I4I4I4I4', what)
+  local base = prefix .. split(name) .. '\0' .. log
+  local directory = redis.call('HGET', data, 'g' .. base)
+  if not directory then return nil end
+  local entry = name .. '\0l' .. log .. struct.pack('>I4', has + gets)
+  local count = struct.unpack('>I4', directory)
+  local starts = segments(directory)
+  local stop = #what - length
+  if count == has + gets then
+    -- The same put, sent again because its answer was lost.
+    local merged = length > 0 and starts[#starts] == first
+    local from = merged and first or has
+    local bytes = merged and string.sub(what, stop + 1) or string.sub(what, at, stop)
+    local there = redis.call('HGET', data, 's' .. base .. struct.pack('>I4', from))
+    return there == bytes and entry or nil
+  end
+  if count ~= has then return nil end
+  if length > 0 then
+    local keep = {}
+    for _, start in ipairs(starts) do
+      if start < first then keep[#keep + 1] = start else dropped[#dropped + 1] = 's' .. base .. struct.pack('>I4', start) end
     end
+    if #keep == #starts or starts[#keep + 1] ~= first then return nil end
+    keep[#keep + 1] = first
+    starts = keep
+    set('s' .. base .. struct.pack('>I4', first), string.sub(what, stop + 1))
+  else
+    starts[#starts + 1] = has
+    set('s' .. base .. struct.pack('>I4', has), string.sub(what, at, stop))
   end
+  local parts = {struct.pack('>I4', has + gets)}
+  for _, start in ipairs(starts) do parts[#parts + 1] = struct.pack('>I4', start) end
+  set('g' .. base, table.concat(parts))
+  return entry
 end
 
-local missing = {}
-for at = 7 + 2 * count, #ARGV do
-  if redis.call('HEXISTS', data, prefix .. (variant[ARGV[at]] or ARGV[at])) == 0 then
-    missing[#missing + 1] = ARGV[at]
+for at = 10, #ARGV, 3 do
+  local name, kind, what, entry = ARGV[at], ARGV[at + 1], ARGV[at + 2], nil
+  if kind == 'e' then
+    entry = name
+  elseif kind == 'i' then
+    entry = name .. '\0i' .. what
+  elseif kind == 'k' then
+    entry = kept(name)
+  elseif kind == 'b' then
+    entry = value(name, what)
+  elseif kind == 'n' then
+    entry = new_log(name, what)
+  else
+    entry = longer_log(name, what)
   end
+  if entry then entries[#entries + 1] = frame(entry) else missing[#missing + 1] = name end
 end
-if #missing > 0 then
-  return missing
-end
+if #missing > 0 then return missing end
 
-if varied then
-  local parts, refs = frames(record), {}
-  for _, name in ipairs(frames(parts[REFS])) do refs[#refs + 1] = frame(variant[name] or name) end
-  parts[REFS] = table.concat(refs)
-  for at = 1, #parts do parts[at] = frame(parts[at]) end
-  record = table.concat(parts)
-  redis.call('HSET', data, 'x', '1')
-end
-redis.call('HSET', data, 'v', ARGV[1], 'c' .. ns .. '\0' .. id, record)
+local record = {parent, table.concat(entries), ARGV[6], ARGV[7], ARGV[8], ARGV[9]}
+for at = 1, #record do record[at] = frame(record[at]) end
+in_pieces('HDEL', data, dropped, 4000)
+set('c' .. prefix .. id, table.concat(record))
+set('v', ARGV[1])
 in_pieces('HSET', data, fields, 4000)
-redis.call('ZADD', index, 0, ns .. '\0' .. id)
+redis.call('ZADD', index, 0, prefix .. id)
 expire(ttl)
 return missing

@@ -1,6 +1,6 @@
 -- ARGV: format, 'one' | 'all' namespaces, ns, id or '', before id or '', ns of the last row already seen (mode all),
--- limit. Answers {rows, values, more}: a row is {ns, id, record, task, writes, task, writes, ...}; values are (name,
--- bytes) pairs, each value once however many rows refer to it.
+-- limit. Answers {rows, values, more}: a row is {ns, id, record, task, path, entries, task, path, entries, ...}; values
+-- are pairs of a field and its bytes, or a log's directory and segments, each once however many rows refer to it.
 local mode, ns, id, before, last_ns, limit = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
 
 -- Lua compares strings by the locale; ids are compared by bytes, as the index does.
@@ -41,19 +41,20 @@ for _, pick in ipairs(picked) do
   if record then
     local member = pick[1] .. '\0' .. pick[2]
     local row = {pick[1], pick[2], record}
-    for _, task in ipairs(tasks(pick[1], pick[2])) do
-      row[#row + 1] = task
-      row[#row + 1] = redis.call('HGET', data, 'w' .. member .. '\0' .. task)
+    for _, written in ipairs(blocks_of(member)) do
+      row[#row + 1] = written[1]
+      row[#row + 1] = written[2]
+      row[#row + 1] = entries_of(member, written)
     end
     rows[#rows + 1] = row
-    for _, name in ipairs(part(record, REFS)) do
-      local field = pick[1] .. '\0' .. name
-      if not seen[field] then
+    for _, entry in ipairs(part(record, REFS)) do
+      local field = field_of(pick[1], entry)
+      if field and not seen[field] then
         seen[field] = true
-        local value = redis.call('HGET', data, 'b' .. field)
-        if value then
+        local _, found = stored_for(pick[1], entry)
+        if found then
           values[#values + 1] = field
-          values[#values + 1] = value
+          values[#values + 1] = found
         end
       end
     end

@@ -1,6 +1,6 @@
 -- ARGV: format, ns, id or '' for the latest, limit, channels.
 -- Walks the parents of a checkpoint until each channel has met a stored value. Answers {next id or '', steps}; a step
--- is {{channel, bytes, ...}, task, writes, task, writes, ...} with the writes of the wanted channels only.
+-- is {{entry, field or '', value, ...}, task, path, entries, ...} with the writes of the wanted channels only.
 local ns, id, limit = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local wanted, left = {}, 0
 for at = 5, #ARGV do
@@ -19,26 +19,27 @@ while record and left > 0 and #steps < limit do
   end
   id = parent
   local found, step = {}, {false}
-  for _, task in ipairs(tasks(ns, id)) do
+  local member = ns .. '\0' .. id
+  for _, written in ipairs(blocks_of(member)) do
     local kept = {}
-    for _, entry in ipairs(write_entries(redis.call('HGET', data, 'w' .. ns .. '\0' .. id .. '\0' .. task))) do
+    for _, entry in ipairs(write_entries(entries_of(member, written))) do
       if wanted[entry[2]] then kept[#kept + 1] = entry[3] end
     end
     if #kept > 0 then
-      step[#step + 1] = task
+      step[#step + 1] = written[1]
+      step[#step + 1] = written[2]
       step[#step + 1] = table.concat(kept)
     end
   end
-  for _, name in ipairs(part(record, REFS)) do
-    local channel = split(name)
-    if wanted[channel] then
-      local value = redis.call('HGET', data, 'b' .. ns .. '\0' .. name)
-      if value then
-        found[#found + 1] = channel
-        found[#found + 1] = value
-        wanted[channel] = nil
-        left = left - 1
-      end
+  for _, entry in ipairs(part(record, REFS)) do
+    local channel = split(entry)
+    if wanted[channel] and has_value(ns, entry) then
+      local field, value = stored_for(ns, entry)
+      found[#found + 1] = entry
+      found[#found + 1] = field or ''
+      found[#found + 1] = value or ''
+      wanted[channel] = nil
+      left = left - 1
     end
   end
   step[1] = found

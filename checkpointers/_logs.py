@@ -1,0 +1,190 @@
+"""Lists that grow: what a saver remembers of them, so that only what is new is sent.
+
+A stored list is a log: segments of elements, each what the serializer made of a list of them. A longer list becomes the
+same log with one segment more, when the saver knows the log's end and sees that no earlier element has changed. It sees
+that by identity: of each element, of all containers inside of it, and of all plain values in those. An element that is
+another object, that was changed in place, or that holds what cannot be looked into, makes the list a new log.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import os
+import struct
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from operator import is_
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+LEAST: Final = 512
+"""Bytes of a stored list below which it is no log: a directory and segments would be longer."""
+SEGMENTS: Final = 32
+"""Segments of single puts that are merged into one."""
+MOST_PARTS: Final = 1_000_000
+"""Containers that are remembered in all, about 150 bytes each."""
+
+_ATOMS: Final = frozenset(
+    {str, int, float, bool, bytes, type(None), complex, datetime.datetime, datetime.date, datetime.time,
+     datetime.timedelta, decimal.Decimal, uuid.UUID}
+)  # fmt: skip
+"""Types whose values never change."""
+
+_APPEND: Final = struct.Struct(">IIII")
+_COUNT: Final = struct.Struct(">I")
+
+Part = tuple[Any, Callable[[Any], Sequence[Any]], tuple[Any, ...]]
+"""A container, how to get what is in it, and what was in it when it was stored."""
+
+
+def _of_dict(value: dict[Any, Any]) -> Sequence[Any]:
+    return [*value.keys(), *value.values()]
+
+
+def _of_model(value: BaseModel) -> Sequence[Any]:
+    extra = value.__pydantic_extra__
+    return [*value.__dict__.values(), *_of_dict(extra)] if extra else list(value.__dict__.values())
+
+
+def _of_dataclass(value: Any) -> Sequence[Any]:
+    return list(vars(value).values())
+
+
+def _looker(value: Any) -> Callable[[Any], Sequence[Any]] | None:
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return _itself
+    if kind is dict:
+        return _of_dict
+    if isinstance(value, BaseModel):
+        return _of_model
+    return _of_dataclass if dataclasses.is_dataclass(value) and hasattr(value, "__dict__") else None
+
+
+def _itself(value: Sequence[Any]) -> Sequence[Any]:
+    return value
+
+
+def marks_of(element: Any) -> list[Part] | None:
+    """Return all containers of an element with what is in them; None when some part of it cannot be looked into."""
+    parts: list[Part] = []
+    left = [element]
+    while left:
+        value = left.pop()
+        look = None if type(value) in _ATOMS or isinstance(value, enum.Enum) else _looker(value)
+        if look is not None:
+            inside = tuple(look(value))
+            parts.append((value, look, inside))
+            left.extend(inside)
+        elif type(value) not in _ATOMS and not isinstance(value, enum.Enum):
+            return None
+    return parts
+
+
+def _unchanged(parts: Iterable[Part]) -> bool:
+    for value, look, inside in parts:
+        now = look(value)
+        if len(now) != len(inside) or not all(map(is_, now, inside)):
+            return False
+    return True
+
+
+@dataclass(frozen=True)
+class Log:
+    """The beginning of a log that one version of a channel is."""
+
+    id: bytes
+    starts: tuple[int, ...]
+    """First element of each segment."""
+    single: int
+    """Segments at the end that hold the elements of one put each."""
+    elements: tuple[Any, ...]
+    marks: tuple[list[Part], ...]
+    parts: int
+    """Containers in all marks."""
+
+    def begins(self, value: Sequence[Any]) -> bool:
+        """Tell whether a list begins with the elements of this log, none of them changed."""
+        count = len(self.elements)
+        return (
+            len(value) >= count
+            and all(map(is_, value, self.elements))
+            and all(_unchanged(parts) for parts in self.marks)
+        )
+
+    def payload(self) -> bytes:
+        """Return what an entry of refs says."""
+        return self.id + _COUNT.pack(len(self.elements))
+
+
+def new_log(value: Sequence[Any], marks: list[list[Part]], packed: bytes) -> tuple[Log, bytes]:
+    """Return a log with one segment and the argument that stores it."""
+    log = Log(os.urandom(8), (0,), 0, tuple(value), tuple(marks), sum(map(len, marks)))
+    return log, log.payload() + packed
+
+
+def known_log(log_id: bytes, starts: tuple[int, ...], value: Sequence[Any], marks: list[list[Part]]) -> Log:
+    """Return a log that was read."""
+    single = 0
+    ends = (*starts[1:], len(value))
+    while single < min(SEGMENTS, len(starts) - 1) and ends[-1 - single] - starts[-1 - single] < SEGMENTS:
+        single += 1
+    return Log(log_id, starts, single, tuple(value), tuple(marks), sum(map(len, marks)))
+
+
+def longer(
+    log: Log, value: Sequence[Any], marks: list[list[Part]], dump: Callable[[list[Any]], bytes]
+) -> tuple[Log, bytes]:
+    """Return the log with the elements that a list has more, and the argument that stores them."""
+    has = len(log.elements)
+    starts, single, merged, first = (*log.starts, has), log.single + 1, b"", 0
+    packed = b""
+    if single >= SEGMENTS:
+        first = starts[-single]
+        starts, single = starts[: len(starts) - single + 1], 0
+        merged = dump(list(value[first:]))
+    else:
+        packed = dump(list(value[has:]))
+    head = log.id + _APPEND.pack(has, len(value) - has, first, len(merged))
+    parts = log.parts + sum(map(len, marks))
+    return Log(log.id, starts, single, tuple(value), (*log.marks, *marks), parts), head + packed + merged
+
+
+class Logs:
+    """The logs of the checkpoints that were last put or read, by thread and namespace; bounded, and thread-safe."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, str], tuple[str, dict[str, Log]]] = OrderedDict()
+        self._parts = 0
+        self._lock = threading.Lock()
+
+    def at(self, thread_id: str, ns: str, checkpoint_id: str) -> dict[str, Log]:
+        """Return the logs of one checkpoint by channel, as far as they are known."""
+        with self._lock:
+            known = self._known.get((thread_id, ns))
+            return known[1] if known is not None and known[0] == checkpoint_id else {}
+
+    def keep(self, thread_id: str, ns: str, checkpoint_id: str, logs: dict[str, Log]) -> None:
+        """Remember the logs of a checkpoint in the place of those of an earlier one."""
+        with self._lock:
+            self._drop((thread_id, ns))
+            if logs:
+                self._known[(thread_id, ns)] = (checkpoint_id, logs)
+                self._parts += _size(logs)
+            while self._parts > MOST_PARTS and len(self._known) > 1:
+                self._drop(next(iter(self._known)))
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        if (known := self._known.pop(key, None)) is not None:
+            self._parts -= _size(known[1])
+
+
+def _size(logs: dict[str, Log]) -> int:
+    return sum(log.parts for log in logs.values())
