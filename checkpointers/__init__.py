@@ -9,8 +9,10 @@ URLs: `redis://`, `rediss://`, `unix://`, `embedded:` (data in the user's data d
 from ._clients import connect, connect_async, server_errors
 from ._open import open_saver
 from .aio import AsyncRedisSaver
+from .encryption import Encryption, new_key
 from .errors import (
     EmbeddedUnavailable,
+    RecordDamaged,
     SaverDenied,
     SaverError,
     SaverFull,
@@ -27,6 +29,8 @@ from .saver import RedisSaver
 __all__ = [
     "AsyncRedisSaver",
     "EmbeddedUnavailable",
+    "Encryption",
+    "RecordDamaged",
     "RedisSaver",
     "SaverDenied",
     "SaverError",
@@ -40,6 +44,7 @@ __all__ = [
     "WrongLoop",
     "connect",
     "connect_async",
+    "new_key",
     "open_saver",
     "server_errors",
 ]

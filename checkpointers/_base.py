@@ -15,13 +15,17 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from ._codec import escape, frame
 from ._logs import Logs
 from ._pack import pack, unpack
 from ._scripts import Argument, Call, Reply
 from ._serial import AllowedType, SafeSerializer
-from .errors import ValueNotStorable
+from .encryption import Encryption
+from .errors import RecordDamaged, ValueNotStorable
 
 T = TypeVar("T")
+Place = tuple[str, *tuple[bytes, ...]]
+"""Where a record stands: the thread, and what names it there. An encrypted one is bound to it."""
 Plan = Generator[Call, Reply, T]
 
 
@@ -34,11 +38,13 @@ class SaverBase(BaseCheckpointSaver[str]):
         ttl: float | timedelta | None = None,
         allow: Collection[AllowedType] = (),
         serde: SerializerProtocol | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         super().__init__(serde=serde or SafeSerializer(allow))
         self.ttl = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
         if self.ttl is not None and self.ttl <= 0:
             raise ValueError(f"ttl must be more than 0 seconds, not {self.ttl:g}")
+        self.encryption = encryption
         # Shared by the copies that LangGraph makes of a saver.
         self._logs = Logs()
 
@@ -60,15 +66,29 @@ class SaverBase(BaseCheckpointSaver[str]):
             return current + 1 + (noise >> 8)
         return current + 1 + noise / 2**32
 
-    def _dump(self, value: Any, name: str) -> bytes:
+    def _pack(self, value: Any, name: str) -> bytes:
+        """Serialize a value; raises `ValueNotStorable` with what it is the value of."""
         try:
             return pack(self.serde.dumps_typed(value))
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             kind = f"{type(value).__module__}.{type(value).__qualname__}"
             raise ValueNotStorable(f"The value of {name!r} ({kind}) cannot be stored: {error}") from error
 
-    def _load(self, data: bytes) -> Any:
-        return self.serde.loads_typed(unpack(data))
+    def _seal(self, packed: bytes, place: Place) -> bytes:
+        """Encrypt bytes for their place, when there are keys."""
+        return packed if self.encryption is None else self.encryption.seal(packed, _bound(place))
+
+    def _dump(self, value: Any, name: str, place: Place) -> bytes:
+        return self._seal(self._pack(value, name), place)
+
+    def _load(self, data: bytes, place: Place) -> Any:
+        """Rebuild a value; raises `RecordDamaged` with the thread, and `TypeNotAllowed`."""
+        try:
+            if self.encryption is not None:
+                data = self.encryption.unseal(data, _bound(place))
+            return self.serde.loads_typed(unpack(data))
+        except ValueError as error:
+            raise damaged(place[0], error) from error
 
     def _ttl_argument(self) -> Argument:
         return "" if self.ttl is None else int(self.ttl * 1000)
@@ -87,3 +107,12 @@ def namespace_of(config: RunnableConfig) -> str:
 def config_of(thread_id: str, ns: str, checkpoint_id: str) -> RunnableConfig:
     """Return the config that names one checkpoint."""
     return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ns, "checkpoint_id": checkpoint_id}}
+
+
+def _bound(place: Place) -> bytes:
+    return frame((escape(place[0]), *place[1:]))
+
+
+def damaged(thread_id: str, error: Exception) -> RecordDamaged:
+    """Return the error of a record that cannot be read."""
+    return RecordDamaged(f"Thread {thread_id!r} holds a record that cannot be read: {error}.")

@@ -202,7 +202,8 @@ def explain(error: BaseException, client: Any, thread_id: str) -> SaverError:
     code = text.partition(" ")[0]
     if code == "SFFORMAT":
         return ThreadFormatUnknown(
-            f"Thread {thread_id!r} is stored in format {text[9:]}, which this version cannot read. Use a newer version."
+            f"Thread {thread_id!r} is stored in format {text[9:]}, which this version cannot read: use a newer one.",
+            text[9:],
         )
     if code == "SFCONFLICT":
         return ThreadConflict(f"Thread {thread_id!r} already holds other data, so nothing was copied. Choose a new id.")

@@ -1,9 +1,9 @@
 """The way to the server from one event loop: what is asked at about the same moment is sent together.
 
 A command of its own costs redis-py several times what the server needs for it: a connection from the pool, timers,
-metrics, a parser that is awaited line by line. Here one batch at a time is under way on each of two connections; what is
-asked meanwhile waits and makes the next batch. redis-py opens the connections (TLS, users, Sentinel) and brings lost ones
-back; a cluster's batches go through its pipeline, which finds the node of each key.
+metrics, a parser that is awaited line by line. Here one batch at a time is under way on each of two connections; what
+is asked meanwhile waits and makes the next batch. redis-py opens the connections (TLS, users, Sentinel) and brings lost
+ones back; a cluster's batches go through its pipeline, which finds the node of each key.
 """
 
 from __future__ import annotations
@@ -64,15 +64,15 @@ class Line:
 
     async def _serve(self) -> None:
         """Send batches until nothing waits."""
-        connection = None
+        client, connection = self.client, None
         try:
             while batch := self._batch():
                 try:
-                    if isinstance(self.client, aredis.RedisCluster):
-                        await self._route(batch)
+                    if isinstance(client, aredis.RedisCluster):
+                        await self._route(client, batch)
                         continue
                     if connection is None:
-                        connection = await self.client.connection_pool.get_connection()
+                        connection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
                     await self._exchange(connection, batch)
                 except asyncio.CancelledError:
                     _fail(batch, RedisConnectionError("the event loop has ended"))
@@ -80,8 +80,8 @@ class Line:
                 except Exception as error:
                     _fail(batch, error)
         finally:
-            if connection is not None:
-                await self.client.connection_pool.release(connection)
+            if connection is not None and not isinstance(client, aredis.RedisCluster):
+                await client.connection_pool.release(connection)
 
     def _batch(self) -> list[_Question]:
         batch: list[_Question] = []
@@ -120,10 +120,10 @@ class Line:
             await connection.disconnect(nowait=True)
             raise
 
-    async def _route(self, batch: Sequence[_Question]) -> None:
+    async def _route(self, client: aredis.RedisCluster, batch: Sequence[_Question]) -> None:
         left, whole = list(batch), False
         while left:
-            pipe = self.client.pipeline()
+            pipe = client.pipeline()
             for question in left:
                 pipe.execute_command(*question.call.command(whole=whole))
             unknown = []

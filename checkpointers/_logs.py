@@ -88,6 +88,16 @@ def marks_of(element: Any) -> list[Part] | None:
     return parts
 
 
+def marks_of_all(elements: Sequence[Any]) -> list[list[Part]] | None:
+    """Return the marks of each element; None when one of them has none."""
+    found = []
+    for element in elements:
+        if (marks := marks_of(element)) is None:
+            return None
+        found.append(marks)
+    return found
+
+
 def _unchanged(parts: Iterable[Part]) -> bool:
     for value, look, inside in parts:
         now = look(value)
@@ -124,10 +134,9 @@ class Log:
         return self.id + _COUNT.pack(len(self.elements))
 
 
-def new_log(value: Sequence[Any], marks: list[list[Part]], packed: bytes) -> tuple[Log, bytes]:
-    """Return a log with one segment and the argument that stores it."""
-    log = Log(os.urandom(8), (0,), 0, tuple(value), tuple(marks), sum(map(len, marks)))
-    return log, log.payload() + packed
+def new_log(value: Sequence[Any], marks: list[list[Part]]) -> Log:
+    """Return a log with one segment."""
+    return Log(os.urandom(8), (0,), 0, tuple(value), tuple(marks), sum(map(len, marks)))
 
 
 def known_log(log_id: bytes, starts: tuple[int, ...], value: Sequence[Any], marks: list[list[Part]]) -> Log:
@@ -140,18 +149,20 @@ def known_log(log_id: bytes, starts: tuple[int, ...], value: Sequence[Any], mark
 
 
 def longer(
-    log: Log, value: Sequence[Any], marks: list[list[Part]], dump: Callable[[list[Any]], bytes]
+    log: Log, value: Sequence[Any], marks: list[list[Part]], dump: Callable[[int, list[Any]], bytes]
 ) -> tuple[Log, bytes]:
-    """Return the log with the elements that a list has more, and the argument that stores them."""
+    """Return the log with the elements that a list has more, and the argument that stores them.
+
+    `dump` makes the bytes of a segment from the number of its first element and its elements.
+    """
     has = len(log.elements)
-    starts, single, merged, first = (*log.starts, has), log.single + 1, b"", 0
-    packed = b""
+    starts, single, merged, packed, first = (*log.starts, has), log.single + 1, b"", b"", 0
     if single >= SEGMENTS:
-        first = starts[-single]
-        starts, single = starts[: len(starts) - single + 1], 0
-        merged = dump(list(value[first:]))
+        starts, single = starts[: 1 - single], 0
+        first = starts[-1]
+        merged = dump(first, list(value[first:]))
     else:
-        packed = dump(list(value[has:]))
+        packed = dump(has, list(value[has:]))
     head = log.id + _APPEND.pack(has, len(value) - has, first, len(merged))
     parts = log.parts + sum(map(len, marks))
     return Log(log.id, starts, single, tuple(value), (*log.marks, *marks), parts), head + packed + merged

@@ -13,6 +13,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from ._clients import make_client
 from ._serial import AllowedType
 from .aio import AsyncRedisSaver
+from .encryption import Encryption
 from .saver import RedisSaver
 
 
@@ -51,10 +52,11 @@ def open_saver(
     ttl: float | timedelta | None = None,
     allow: Collection[AllowedType] = (),
     serde: SerializerProtocol | None = None,
+    encryption: Encryption | None = None,
 ) -> OpenSaver:
     """Return a saver for `with` or `async with`, whichever the caller writes.
 
     `ttl` is in seconds. Raises `UnsupportedUrl` at once for a URL of no known form; connects at the first operation.
     """
     make_client(url).close()
-    return OpenSaver(url, {"ttl": ttl, "allow": allow, "serde": serde})
+    return OpenSaver(url, {"ttl": ttl, "allow": allow, "serde": serde, "encryption": encryption})

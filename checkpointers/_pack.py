@@ -9,6 +9,8 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
+from .encryption import SEALED
+
 CODES: Final = {"msgpack": b"m", "null": b"n", "bytes": b"b", "bytearray": b"a"}
 _TAGS: Final = {code[0]: tag for tag, code in CODES.items()}
 _OTHER: Final = b"o"
@@ -16,18 +18,19 @@ LEAST: Final = 96
 """Bytes below which nothing is gained."""
 
 _WORDS: Final = """
-source loop input update fork step parents thread_id checkpoint_ns run_id graph_version pipeline key counters_since_delta
-__start__ __input__ __end__ __interrupt__ __pregel_tasks branch:to: langgraph channel_values v id ts versions_seen
-updated_channels pending_sends langchain_core.messages.ai langchain_core.messages.human langchain_core.messages.tool
-langchain_core.messages.system AIMessage HumanMessage ToolMessage SystemMessage model_validate_json content
-additional_kwargs response_metadata tool_calls invalid_tool_calls usage_metadata input_tokens output_tokens total_tokens
-tool_call_id status success artifact name type args function arguments finish_reason stop model_name token_usage
-completion_tokens prompt_tokens text role user assistant title subject created_at tenant started_at attempts visits
-failures retry_decisions feedback spend verdicts provenance degraded reasons escalations review outcome member visit n
-provider model variant ok latency_ms timeout_ms tokens_in tokens_out cost_microusd wait_ms error replayed hedged calls
-reasked repaired resent gate check passed action detail pass at confidence confidence_source category urgency team draft
-score summary input_hash embedded openai true false null none the and of to in is that it for you with as on this be are
-have not or by from at was we can will your an which one all their has there if more when about would what so no out up
+source loop input update fork step parents thread_id checkpoint_ns run_id graph_version pipeline key
+counters_since_delta __input__ __end__ __interrupt__ __pregel_tasks branch:to: langgraph channel_values v id ts
+versions_seen updated_channels pending_sends langchain_core.messages.ai langchain_core.messages.human
+langchain_core.messages.tool langchain_core.messages.system AIMessage HumanMessage ToolMessage SystemMessage
+model_validate_json content additional_kwargs response_metadata tool_calls invalid_tool_calls usage_metadata
+input_tokens output_tokens total_tokens tool_call_id status success artifact name type args function arguments
+finish_reason stop model_name token_usage completion_tokens prompt_tokens text role user assistant title subject
+created_at tenant started_at attempts visits failures retry_decisions feedback spend verdicts provenance degraded
+reasons escalations review outcome member visit n provider model variant ok latency_ms timeout_ms tokens_in tokens_out
+cost_microusd wait_ms error replayed hedged calls reasked repaired resent gate check passed action detail pass at
+confidence confidence_source category urgency team draft score summary input_hash embedded openai true false null none
+the and of to in is that it for you with as on this be are have not or by from at was we can will your an which one
+all their has there if more when about would what so no out up
 """
 _DICTIONARY: Final = b"".join(bytes((0xA0 + min(len(word), 31),)) + word.encode() for word in reversed(_WORDS.split()))
 """Words of checkpoints and of texts, each as msgpack writes it, the most frequent last. Part of the stored format."""
@@ -67,5 +70,6 @@ def unpack(packed: bytes) -> tuple[str, bytes]:
         tag, _, data = data.partition(b"\0")
         return tag.decode(), data
     if not code or code[0] not in _TAGS:
-        raise ValueError("the kind of the bytes is unknown")
+        hint = "; it is encrypted, and the saver has no keys" if first == SEALED else ""
+        raise ValueError(f"the kind of its bytes is unknown{hint}")
     return _TAGS[code[0]], data

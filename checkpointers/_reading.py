@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import builtins
+import struct
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import Checkpoint, CheckpointTuple, DeltaChannelHistory, PendingWrite, get_checkpoint_id
+from langgraph.checkpoint.base import (
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+    PendingWrite,
+    get_checkpoint_id,
+)
 
 from . import _scripts as scripts
-from ._base import Plan, SaverBase, config_of, namespace_of, thread_of
+from ._base import Plan, SaverBase, config_of, damaged, namespace_of, thread_of
 from ._codec import Ref, escape, field_of, log_of, ref_of, starts_of, unescape, unframe, unframe_writes
-from ._logs import Log, known_log, marks_of
+from ._logs import Log, known_log, marks_of_all
 from ._scripts import Call
 
 Cursor = tuple[str, str | None]
@@ -60,7 +68,7 @@ class ReadPlans(SaverBase):
         pairs = _pairs(values)
         page = []
         for row in rows:
-            metadata = self._metadata(row)
+            metadata = self._metadata(thread_id, row)
             if not wanted or all(metadata.get(key) == value for key, value in wanted.items()):
                 page.append(self._tuple(thread_id, row, pairs))
         if not more or not rows or (ns is not None and found):
@@ -70,18 +78,18 @@ class ReadPlans(SaverBase):
     def _plan_history(self, config: RunnableConfig, channels: Sequence[str]) -> Plan[dict[str, DeltaChannelHistory]]:
         writes: dict[str, builtins.list[builtins.list[PendingWrite]]] = {channel: [] for channel in channels}
         seeds: dict[str, Any] = {}
-        at = escape(get_checkpoint_id(config) or "")
+        at, thread_id, ns = escape(get_checkpoint_id(config) or ""), thread_of(config), escape(namespace_of(config))
         while channels:
             left = [escape(channel) for channel in writes if channel not in seeds]
-            call = Call(scripts.WALK, thread_of(config), (escape(namespace_of(config)), at, WALK_PAGE, *left))
+            call = Call(scripts.WALK, thread_id, (ns, at, WALK_PAGE, *left))
             at, steps = yield call
-            for found, *records in steps:
+            for step_id, found, *records in steps:
                 met = {}
-                for entry, field, value in zip(found[::3], found[1::3], found[2::3], strict=True):
+                for entry, value in zip(found[::2], found[1::2], strict=True):
                     ref = ref_of(entry)
-                    met[ref.channel] = self._value(ref, {field: value} if field else {}, field)
+                    met[ref.channel] = self._value(thread_id, ns, ref, value)
                 step: dict[str, builtins.list[PendingWrite]] = {}
-                for write in self._writes(records):
+                for write in self._writes(thread_id, ns, step_id, records):
                     step.setdefault(write[1], []).append(write)
                 for channel, entries in step.items():
                     if channel not in seeds:
@@ -106,9 +114,9 @@ class ReadPlans(SaverBase):
     ) -> CheckpointTuple:
         """Build what was stored; the lists that are logs are put to `logs`."""
         ns, checkpoint_id, record, *records = row
-        parent, entries, _histories, _run, body, metadata = unframe(record)
+        parent, entries, _histories, _run, body, _metadata = _frames(thread_id, record)
         ns_text, id_text = unescape(ns), unescape(checkpoint_id)
-        checkpoint: Checkpoint = self._load(body)
+        checkpoint: Checkpoint = self._load(body, (thread_id, ns, checkpoint_id, b"body"))
         checkpoint["id"] = id_text
         checkpoint["channel_versions"], checkpoint["channel_values"] = {}, {}
         for entry in unframe(entries):
@@ -116,54 +124,71 @@ class ReadPlans(SaverBase):
             checkpoint["channel_versions"][ref.channel] = ref.version
             field = field_of(ns, entry, ref)
             if ref.kind == "i" or field in values:
-                value = self._value(ref, values, field)
+                value = self._value(thread_id, ns, ref, values.get(field))
                 checkpoint["channel_values"][ref.channel] = value
                 if ref.kind == "l" and logs is not None:
                     _remember(logs, ref, value, values[field][0])
         return CheckpointTuple(
             config=config_of(thread_id, ns_text, id_text),
             checkpoint=checkpoint,
-            metadata=self._load(metadata),
+            metadata=cast(CheckpointMetadata, self._metadata(thread_id, row)),
             parent_config=config_of(thread_id, ns_text, unescape(parent)) if parent else None,
-            pending_writes=builtins.list(self._writes(records)),
+            pending_writes=builtins.list(self._writes(thread_id, ns, checkpoint_id, records)),
         )
 
-    def _value(self, ref: Ref, values: dict[bytes, Any], field: bytes) -> Any:
-        """Rebuild the value that an entry of refs stands for."""
-        if ref.kind == "i":
-            return self._load(ref.payload)
-        found = values[field]
+    def _value(self, thread_id: str, ns: bytes, ref: Ref, found: Any) -> Any:
+        """Rebuild the value that an entry of refs stands for, from what its field holds."""
         if ref.kind != "l":
-            return self._load(found)
-        _directory, *segments = found
-        _log, count = log_of(ref)
+            return self._load(ref.payload if ref.kind == "i" else found, (thread_id, ns, ref.name, b"value"))
+        directory, *segments = found
+        log, count = log_of(ref)
+        starts = starts_of(directory)[1:]
+        if len(starts) != len(segments) or None in segments:
+            raise damaged(thread_id, ValueError(f"parts of {ref.channel!r} are missing"))
         elements: builtins.list[Any] = []
-        for segment in segments:
-            if len(elements) < count:
-                elements += self._load(segment)
+        for first, segment in zip(starts, segments, strict=True):
+            if first < count:
+                place = (thread_id, ns, escape(ref.channel), log, str(first).encode(), b"segment")
+                elements += self._load(segment, place)
+        if len(elements) < count:
+            raise damaged(thread_id, ValueError(f"{ref.channel!r} has {len(elements)} of {count} elements"))
         return elements[:count]
 
-    def _metadata(self, row: builtins.list[bytes]) -> dict[str, Any]:
-        metadata: dict[str, Any] = self._load(unframe(row[2])[5])
+    def _metadata(self, thread_id: str, row: builtins.list[bytes]) -> dict[str, Any]:
+        found = _frames(thread_id, row[2])[5]
+        metadata: dict[str, Any] = self._load(found, (thread_id, row[0], row[1], b"metadata"))
         return metadata
 
-    def _writes(self, records: Sequence[bytes]) -> Iterator[PendingWrite]:
+    def _writes(
+        self, thread_id: str, ns: bytes, checkpoint_id: bytes, records: Sequence[bytes]
+    ) -> Iterator[PendingWrite]:
         """Yield the writes of one checkpoint in the order live execution applies them: task path, task id, index."""
         found = []
         for task, path, entries in zip(records[::3], records[1::3], records[2::3], strict=True):
             for idx, channel, body in unframe_writes(entries):
-                found.append((unescape(path), unescape(task), idx, unescape(channel), body))
+                place = (thread_id, ns, checkpoint_id, task, str(idx).encode(), channel, b"write")
+                found.append((unescape(path), unescape(task), idx, unescape(channel), body, place))
         found.sort(key=lambda write: write[:3])
-        return ((task_id, channel_name, self._load(data)) for _path, task_id, _idx, channel_name, data in found)
+        return ((task_id, name, self._load(data, place)) for _path, task_id, _idx, name, data, place in found)
+
+
+def _frames(thread_id: str, record: bytes) -> builtins.list[bytes]:
+    """Take a record apart; raises `RecordDamaged`."""
+    try:
+        found = unframe(record)
+    except struct.error as error:
+        raise damaged(thread_id, error) from error
+    if len(found) != 6:
+        raise damaged(thread_id, ValueError("it has not all of its parts"))
+    return found
 
 
 def _remember(logs: dict[str, Log], ref: Ref, value: builtins.list[Any], directory: bytes) -> None:
     """Put a log that was read to those that are known, when it can be made longer."""
-    marks = [marks_of(element) for element in value]
     starts = starts_of(directory)
-    if None not in marks and len(value) == starts[0]:
+    if len(value) == starts[0] and (marks := marks_of_all(value)) is not None:
         log_id, _count = log_of(ref)
-        logs[ref.channel] = known_log(log_id, starts[1:], value, [m for m in marks if m is not None])
+        logs[ref.channel] = known_log(log_id, starts[1:], value, marks)
 
 
 def _read(thread_id: str, ns: str | None, found: str, before: str, last_ns: str | None, limit: int) -> Call:

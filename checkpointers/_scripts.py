@@ -36,6 +36,7 @@ DELETE_RUNS = _load("delete_runs")
 EXPORT = _load("export")
 IMPORT = _load("import")
 EXPIRE = _load("expire")
+UPGRADE = _load("upgrade")
 
 Argument = bytes | str | int
 
@@ -47,6 +48,7 @@ class Call:
     script: Script | str
     thread_id: str
     args: tuple[Argument, ...] = ()
+    format: bytes = FORMAT
 
     def command(self, *, whole: bool = False) -> tuple[Argument, ...]:
         """Return the command to send; `whole` sends the text of the script instead of its digest."""
@@ -54,7 +56,7 @@ class Call:
         if isinstance(self.script, str):
             return (self.script, *keys, *self.args)
         verb, body = ("EVAL", self.script.text) if whole else ("EVALSHA", self.script.sha)
-        return (verb, body, 2, *keys, FORMAT, *self.args)
+        return (verb, body, 2, *keys, self.format, *self.args)
 
 
 Reply = Any

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -18,14 +20,27 @@ from langgraph.checkpoint.base import (
 )
 
 from . import _scripts as scripts
-from ._base import Plan, SaverBase, config_of, namespace_of, thread_of
-from ._codec import escape, escape_name, frame, value_name
-from ._logs import LEAST, Log, longer, marks_of, new_log
+from ._base import Plan, SaverBase, config_of, damaged, namespace_of, thread_of
+from ._codec import FORMAT, escape, escape_name, frame, value_name
+from ._logs import LEAST, Log, longer, marks_of_all, new_log
+from ._moving import moved
 from ._scripts import Argument, Call
+from ._upgrade import OLD, upgraded
 from .errors import ValueNotStorable
 
 INLINE = 48
 """Bytes of a value up to which it stands in the record itself: a field of its own would be longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """The checkpoint that is put."""
+
+    thread_id: str
+    ns: bytes
+    id: bytes
+    channels: dict[bytes, str]
+    """Channel by the name of its value."""
 
 
 class WritePlans(SaverBase):
@@ -40,21 +55,22 @@ class WritePlans(SaverBase):
     ) -> Plan[RunnableConfig]:
         thread_id, ns, parent = thread_of(config), namespace_of(config), get_checkpoint_id(config) or ""
         values, versions = checkpoint["channel_values"], checkpoint["channel_versions"]
+        channels = {value_name(channel, version): channel for channel, version in versions.items()}
+        at = _At(thread_id, escape(ns), escape(checkpoint["id"]), channels)
         known = self._logs.at(thread_id, ns, parent) if parent else {}
         logs: dict[str, Log] = {}
         entries: dict[bytes, tuple[str, bytes]] = {}
-        channels = {value_name(channel, version): channel for channel, version in versions.items()}
         for name, channel in channels.items():
             if channel not in values:
                 entries[name] = ("e", b"")
             elif channel in new_versions:
-                entries[name] = self._entry(channel, values[channel], known.get(channel), logs)
+                entries[name] = self._entry(at, name, values[channel], known.get(channel), logs)
             else:
                 entries[name] = ("k", b"")
                 if channel in known:
                     logs[channel] = known[channel]
-        head = (self._ttl_argument(), escape(ns), escape(checkpoint["id"]), escape(parent))
-        record = self._record(config, checkpoint, metadata)
+        head = (self._ttl_argument(), at.ns, at.id, escape(parent))
+        record = self._record(at, config, checkpoint, metadata)
 
         def call() -> Call:
             rest = (part for name, (kind, what) in entries.items() for part in (name, kind, what))
@@ -66,41 +82,41 @@ class WritePlans(SaverBase):
             for name in missing:
                 channel = channels[name]
                 logs.pop(channel, None)
-                entries[name] = self._entry(channel, values[channel], None, logs)
+                entries[name] = self._entry(at, name, values[channel], None, logs)
         self._logs.keep(thread_id, ns, checkpoint["id"], logs)
         return config_of(thread_id, ns, checkpoint["id"])
 
-    def _entry(self, channel: str, value: Any, known: Log | None, logs: dict[str, Log]) -> tuple[str, bytes]:
+    def _entry(self, at: _At, name: bytes, value: Any, known: Log | None, logs: dict[str, Log]) -> tuple[str, bytes]:
         """Return how a value is sent; a list that is or becomes a log is put to `logs`."""
-        listed = type(value) is list
+        channel = at.channels[name]
+        if type(value) is not list:
+            return self._single(at, name, self._pack(value, channel))
 
-        def dump(part: Any) -> bytes:
-            return self._dump(part, channel)
+        def segment(log: bytes, first: int, packed: bytes) -> bytes:
+            return self._seal(packed, (at.thread_id, at.ns, escape_name(channel), log, str(first).encode(), b"segment"))
 
-        if listed and known is not None and known.begins(value):
+        if known is not None and known.begins(value):
             if len(value) == len(known.elements):
-                # A new version of the same list.
-                return "a", self._longer(known, value, [], logs, channel, dump)
-            marks = [marks_of(element) for element in value[len(known.elements) :]]
-            if None not in marks:
-                return "a", self._longer(known, value, marks, logs, channel, dump)
-        packed = dump(value)
-        if len(packed) <= INLINE:
-            return "i", packed
-        if listed and len(packed) > LEAST:
-            marks = [marks_of(element) for element in value]
-            if None not in marks:
-                logs[channel], what = new_log(value, marks, packed)
-                return "n", what
-        return "b", packed
+                logs[channel] = known
+                return "l", known.payload()
+            if (marks := marks_of_all(value[len(known.elements) :])) is not None:
+                dump = partial(self._pack, name=channel)
+                logs[channel], what = longer(
+                    known, value, marks, lambda first, part: segment(known.id, first, dump(part))
+                )
+                return "a", what
+        packed = self._pack(value, channel)
+        if len(packed) > LEAST and (marks := marks_of_all(value)) is not None:
+            logs[channel] = log = new_log(value, marks)
+            return "n", log.payload() + segment(log.id, 0, packed)
+        return self._single(at, name, packed)
 
-    @staticmethod
-    def _longer(known, value, marks, logs, channel, dump):
-        logs[channel], what = longer(known, value, marks, dump)
-        return what
+    def _single(self, at: _At, name: bytes, packed: bytes) -> tuple[str, bytes]:
+        sealed = self._seal(packed, (at.thread_id, at.ns, name, b"value"))
+        return ("i" if len(packed) <= INLINE else "b"), sealed
 
     def _record(
-        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata
+        self, at: _At, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata
     ) -> tuple[bytes, bytes, bytes, bytes]:
         """Return histories, run, body and metadata of a record."""
         versions, values = checkpoint["channel_versions"], checkpoint["channel_values"]
@@ -115,8 +131,8 @@ class WritePlans(SaverBase):
         return (
             frame(escape(c) for c in histories),
             escape(str(story.get("run_id", ""))),
-            self._dump(body, "the checkpoint"),
-            self._dump(story, "the metadata"),
+            self._dump(body, "the checkpoint", (at.thread_id, at.ns, at.id, b"body")),
+            self._dump(story, "the metadata", (at.thread_id, at.ns, at.id, b"metadata")),
         )
 
     def _plan_put_writes(
@@ -124,16 +140,16 @@ class WritePlans(SaverBase):
     ) -> Plan[None]:
         if not writes:
             return
+        thread_id, ns = thread_of(config), escape(namespace_of(config))
+        checkpoint_id, task = escape(config["configurable"]["checkpoint_id"]), _short(task_id, "task id")
         args: builtins.list[Argument] = [
-            self._ttl_argument(),
-            escape(namespace_of(config)),
-            escape(config["configurable"]["checkpoint_id"]),
-            _short(task_id, "task id"),
-            _short(task_path, "task path"),
-        ]
+            self._ttl_argument(), ns, checkpoint_id, task, _short(task_path, "task path")
+        ]  # fmt: skip
         for position, (channel, value) in enumerate(writes):
-            args += (WRITES_IDX_MAP.get(channel, position), _short(channel, "channel"), self._dump(value, channel))
-        yield Call(scripts.PUT_WRITES, thread_of(config), tuple(args))
+            idx, name = WRITES_IDX_MAP.get(channel, position), _short(channel, "channel")
+            place = (thread_id, ns, checkpoint_id, task, str(idx).encode(), name, b"write")
+            args += (idx, name, self._dump(value, channel, place))
+        yield Call(scripts.PUT_WRITES, thread_id, tuple(args))
 
     def _plan_delete_thread(self, thread_id: str) -> Plan[None]:
         yield Call("UNLINK", str(thread_id))
@@ -151,8 +167,22 @@ class WritePlans(SaverBase):
         # Two calls, not COPY: the threads are in different slots of a cluster.
         fields, members = yield Call(scripts.EXPORT, str(source))
         if fields and str(source) != str(target):
+            if self.encryption is not None:
+                fields = moved(fields, str(source), str(target), self.encryption)
             args = (self._ttl_argument(), len(fields) // 2, *fields, *members)
             yield Call(scripts.IMPORT, str(target), args)
+
+    def _plan_upgrade(self, thread_id: str) -> Plan[None]:
+        """Bring a thread of an older format to the present one, whoever writes to it meanwhile."""
+        if self.encryption is not None:
+            raise damaged(thread_id, ValueError("it is not encrypted, and this saver reads nothing that is not"))
+        done, dump = 0, partial(self._pack, name="the checkpoint")
+        while not done:
+            flat, _members = yield Call(scripts.EXPORT, thread_id, format=OLD)
+            fields = upgraded(dict(zip(flat[::2], flat[1::2], strict=True)), self.serde.loads_typed, dump)
+            size = sum(map(len, flat))
+            pairs = (part for pair in fields.items() for part in pair)
+            done = yield Call(scripts.UPGRADE, thread_id, (size, FORMAT, *pairs), format=OLD)
 
     def _plan_expire(self, thread_id: str, ttl: float | timedelta | None) -> Plan[bool]:
         seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl

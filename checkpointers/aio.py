@@ -21,6 +21,7 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
+
 from ._base import Plan, thread_of
 from ._clients import FAILURES, explain, make_async_client
 from ._codec import KEY_PATTERN, thread_of_key
@@ -29,7 +30,9 @@ from ._line import Line
 from ._reading import Cursor
 from ._scripts import Call, Reply
 from ._serial import AllowedType
-from .errors import WrongLoop
+from ._upgrade import OLD
+from .encryption import Encryption
+from .errors import ThreadFormatUnknown, WrongLoop
 
 T = TypeVar("T")
 
@@ -51,10 +54,10 @@ class _Home:
 class AsyncRedisSaver(SaverCore):
     """Keeps checkpoints on a plain Redis or Valkey server; one round trip for each operation.
 
-    `client` is an async redis-py client (also a cluster one) of the caller's. `ttl` is in seconds and covers a thread
-    as a unit, counted from its last write; `None` keeps threads. `allow` lists the classes that may come back from the
-    store beside LangGraph's own. Every operation raises an error of `checkpointers.errors` when the server cannot do
-    it.
+    `client` is an async redis-py client (also a cluster one) of the caller's. `ttl` is in seconds and covers a
+    thread as a unit, counted from its last write; `None` keeps threads. `allow` lists the classes that may come
+    back from the store beside LangGraph's own; with `encryption` nothing that is not encrypted is read. Every
+    operation raises an error of `checkpointers.errors` when the server cannot do it.
 
     A saver belongs to the event loop that first uses it, because its connections do; another loop gets `WrongLoop`. The
     sync methods work from any other thread, as long as that loop runs.
@@ -67,8 +70,9 @@ class AsyncRedisSaver(SaverCore):
         ttl: float | timedelta | None = None,
         allow: Collection[AllowedType] = (),
         serde: SerializerProtocol | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
-        super().__init__(ttl=ttl, allow=allow, serde=serde)
+        super().__init__(ttl=ttl, allow=allow, serde=serde, encryption=encryption)
         if not inspect.iscoroutinefunction(client.execute_command):
             raise TypeError("AsyncRedisSaver needs an async client; with a sync one, use RedisSaver.")
         self.client = client
@@ -83,13 +87,14 @@ class AsyncRedisSaver(SaverCore):
         ttl: float | timedelta | None = None,
         allow: Collection[AllowedType] = (),
         serde: SerializerProtocol | None = None,
+        encryption: Encryption | None = None,
     ) -> AsyncIterator[AsyncRedisSaver]:
         """Yield a saver on connections of its own, closed in the end.
 
         Raises `UnsupportedUrl` for a URL of no known form. Connects at the first operation.
         """
         client = make_async_client(url)
-        saver = cls(client, ttl=ttl, allow=allow, serde=serde)
+        saver = cls(client, ttl=ttl, allow=allow, serde=serde, encryption=encryption)
         saver._home.loop = asyncio.get_running_loop()
         try:
             yield saver
@@ -113,11 +118,20 @@ class AsyncRedisSaver(SaverCore):
         except FAILURES as error:
             raise explain(error, self.client, call.thread_id) from error
 
+    async def _answer(self, call: Call) -> Reply:
+        try:
+            return await self._send(call)
+        except ThreadFormatUnknown as error:
+            if error.format != OLD.decode() or call.format == OLD:
+                raise
+        await self._run(self._plan_upgrade(call.thread_id))
+        return await self._send(call)
+
     async def _run(self, plan: Plan[T]) -> T:
         try:
             call = next(plan)
             while True:
-                call = plan.send(await self._send(call))
+                call = plan.send(await self._answer(call))
         except StopIteration as stop:
             return cast(T, stop.value)
 

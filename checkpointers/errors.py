@@ -10,6 +10,7 @@ the server could not be asked.
     │   └── EmbeddedUnavailable   the private server cannot be started (no binary, unusable directory)
     ├── ThreadFormatUnknown       the thread was written in a format this version does not know
     ├── ThreadConflict            the target of a copy already holds something else
+    ├── RecordDamaged             a stored record was changed, cut off, or is not encrypted as it has to be
     ├── TypeNotAllowed            a stored type is not in the allow-list, or can no longer be rebuilt
     ├── ValueNotStorable          a value cannot be written in a form that is safe to read back
     ├── UnsupportedUrl            the URL is of no known form (also a ValueError)
@@ -44,9 +45,18 @@ class EmbeddedUnavailable(SaverUnavailable):
 class ThreadFormatUnknown(SaverError):
     """The thread was written in a format that this version of the package does not know."""
 
+    def __init__(self, message: str, found: str = "") -> None:
+        super().__init__(message)
+        self.format = found
+        """The format of the thread."""
+
 
 class ThreadConflict(SaverError):
     """The target of a copy already holds something else; nothing was changed."""
+
+
+class RecordDamaged(SaverError):
+    """A stored record cannot be read: changed, cut off, moved, or not encrypted as this saver demands."""
 
 
 class TypeNotAllowed(SaverError):

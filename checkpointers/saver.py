@@ -31,6 +31,9 @@ from ._core import SaverCore
 from ._reading import Cursor
 from ._scripts import Call, Reply
 from ._serial import AllowedType
+from ._upgrade import OLD
+from .encryption import Encryption
+from .errors import ThreadFormatUnknown
 
 T = TypeVar("T")
 
@@ -38,10 +41,10 @@ T = TypeVar("T")
 class RedisSaver(SaverCore):
     """Keeps checkpoints on a plain Redis or Valkey server; one round trip for each operation.
 
-    `client` is a sync redis-py client (also a cluster one) of the caller's. `ttl` is in seconds and covers a thread as
-    a unit, counted from its last write; `None` keeps threads. `allow` lists the classes that may come back from the
-    store beside LangGraph's own. Every operation raises an error of `checkpointers.errors` when the server cannot do
-    it. Thread-safe.
+    `client` is a sync redis-py client (also a cluster one) of the caller's. `ttl` is in seconds and covers a thread
+    as a unit, counted from its last write; `None` keeps threads. `allow` lists the classes that may come back from
+    the store beside LangGraph's own; with `encryption` nothing that is not encrypted is read. Every operation
+    raises an error of `checkpointers.errors` when the server cannot do it. Thread-safe.
     """
 
     def __init__(
@@ -51,8 +54,9 @@ class RedisSaver(SaverCore):
         ttl: float | timedelta | None = None,
         allow: Collection[AllowedType] = (),
         serde: SerializerProtocol | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
-        super().__init__(ttl=ttl, allow=allow, serde=serde)
+        super().__init__(ttl=ttl, allow=allow, serde=serde, encryption=encryption)
         if inspect.iscoroutinefunction(client.execute_command):
             raise TypeError("RedisSaver needs a sync client; with an async one, use AsyncRedisSaver.")
         self.client = client
@@ -66,6 +70,7 @@ class RedisSaver(SaverCore):
         ttl: float | timedelta | None = None,
         allow: Collection[AllowedType] = (),
         serde: SerializerProtocol | None = None,
+        encryption: Encryption | None = None,
     ) -> Iterator[RedisSaver]:
         """Yield a saver on connections of its own, closed in the end.
 
@@ -73,7 +78,7 @@ class RedisSaver(SaverCore):
         """
         client = make_client(url)
         try:
-            yield cls(client, ttl=ttl, allow=allow, serde=serde)
+            yield cls(client, ttl=ttl, allow=allow, serde=serde, encryption=encryption)
         finally:
             client.close()
 
@@ -90,11 +95,20 @@ class RedisSaver(SaverCore):
         send: Callable[..., Reply] = self.client.execute_command
         return send(*command, **{NEVER_DECODE: True})
 
+    def _answer(self, call: Call) -> Reply:
+        try:
+            return self._send(call)
+        except ThreadFormatUnknown as error:
+            if error.format != OLD.decode() or call.format == OLD:
+                raise
+        self._run(self._plan_upgrade(call.thread_id))
+        return self._send(call)
+
     def _run(self, plan: Plan[T]) -> T:
         try:
             call = next(plan)
             while True:
-                call = plan.send(self._send(call))
+                call = plan.send(self._answer(call))
         except StopIteration as stop:
             return cast(T, stop.value)
 

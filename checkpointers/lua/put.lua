@@ -3,6 +3,7 @@
 -- empty list. Kinds:
 --   e  no value; k  the value that the parent refers to; i  a value that stands in the record; b  a value in a field
 --   n  a new log: its id (8 bytes), number of elements, bytes
+--   l  a log as it is: its id and number of elements
 --   a  a longer log: its id, elements that it has to have, elements that it gets, first element and length of the bytes
 --      that take the place of its last segments (length 0: of none), bytes of the new elements, those bytes
 --
@@ -49,6 +50,11 @@ local function new_log(name, what)
   set('g' .. base, directory)
   set('s' .. base .. '\0\0\0\0', bytes)
   return name .. '\0l' .. log .. count
+end
+
+local function same_log(name, what)
+  local directory = redis.call('HGET', data, 'g' .. prefix .. split(name) .. '\0' .. string.sub(what, 1, 8))
+  return directory and struct.unpack('>I4', directory) >= struct.unpack('>I4', what, 9) and name .. '\0l' .. what or nil
 end
 
 local function longer_log(name, what)
@@ -100,6 +106,8 @@ for at = 10, #ARGV, 3 do
     entry = value(name, what)
   elseif kind == 'n' then
     entry = new_log(name, what)
+  elseif kind == 'l' then
+    entry = same_log(name, what)
   else
     entry = longer_log(name, what)
   end

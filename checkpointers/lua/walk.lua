@@ -1,6 +1,6 @@
 -- ARGV: format, ns, id or '' for the latest, limit, channels.
 -- Walks the parents of a checkpoint until each channel has met a stored value. Answers {next id or '', steps}; a step
--- is {{entry, field or '', value, ...}, task, path, entries, ...} with the writes of the wanted channels only.
+-- is {id, {entry, value, ...}, task, path, entries, ...} with the writes of the wanted channels only.
 local ns, id, limit = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local wanted, left = {}, 0
 for at = 5, #ARGV do
@@ -18,7 +18,7 @@ while record and left > 0 and #steps < limit do
     break
   end
   id = parent
-  local found, step = {}, {false}
+  local found, step = {}, {parent, false}
   local member = ns .. '\0' .. id
   for _, written in ipairs(blocks_of(member)) do
     local kept = {}
@@ -34,15 +34,14 @@ while record and left > 0 and #steps < limit do
   for _, entry in ipairs(part(record, REFS)) do
     local channel = split(entry)
     if wanted[channel] and has_value(ns, entry) then
-      local field, value = stored_for(ns, entry)
+      local _, value = stored_for(ns, entry)
       found[#found + 1] = entry
-      found[#found + 1] = field or ''
       found[#found + 1] = value or ''
       wanted[channel] = nil
       left = left - 1
     end
   end
-  step[1] = found
+  step[2] = found
   steps[#steps + 1] = step
 end
 if not record or left == 0 then id = '' end

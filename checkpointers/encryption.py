@@ -1,0 +1,82 @@
+"""Encryption of what is stored, for servers that others can look into.
+
+AES-256-GCM; each record carries the id of its key, and is bound to its place (thread, namespace, checkpoint or channel
+and version), so that no record can be put in the place of another. Channel names, ids, versions and sizes stay
+readable: the server finds records by them. Once a saver has keys it refuses what is not encrypted.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping
+from typing import Final
+
+VARIABLE: Final = "SUREFOOT_CHECKPOINT_KEYS"
+"""Keys of the environment: `id:base64` of 32 bytes, separated by commas; the first encrypts, all of them decrypt."""
+
+SEALED: Final = b"e"
+_NONCE: Final = 12
+
+
+class Encryption:
+    """Keys by id; the first encrypts what is written, all of them decrypt what is read."""
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        """Take keys of 32 bytes; raises `ValueError` for any other and for none."""
+        try:
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        except ImportError:
+            raise ImportError("encryption of checkpoints needs: pip install 'surefoot[encryption]'") from None
+        if not keys:
+            raise ValueError("encryption needs at least one key")
+        for name, key in keys.items():
+            if len(key) != 32 or not 0 < len(name.encode()) < 256:
+                raise ValueError(f"the key {name!r} must have 32 bytes and an id of 1 to 255: make one with new_key()")
+        self._ciphers = {name.encode(): AESGCM(key) for name, key in keys.items()}
+        self._current = next(iter(self._ciphers))
+
+    @classmethod
+    def from_environment(cls, variable: str = VARIABLE) -> Encryption | None:
+        """Return the encryption that a variable asks for, None without it; raises `ValueError` for a wrong one."""
+        text = os.environ.get(variable, "").strip()
+        if not text:
+            return None
+        keys: dict[str, bytes] = {}
+        for part in text.split(","):
+            name, colon, encoded = part.strip().partition(":")
+            try:
+                keys[name] = base64.b64decode(encoded, validate=True)
+            except binascii.Error:
+                colon = ""
+            if not colon:
+                # The text is a secret, so only its place is told.
+                raise ValueError(f"{variable}: entry {len(keys) + 1} is not of the form id:base64")
+        return cls(keys)
+
+    def seal(self, data: bytes, place: bytes) -> bytes:
+        """Encrypt a record for its place."""
+        nonce = os.urandom(_NONCE)
+        head = SEALED + bytes((len(self._current),)) + self._current
+        return head + nonce + self._ciphers[self._current].encrypt(nonce, data, head + place)
+
+    def unseal(self, sealed: bytes, place: bytes) -> bytes:
+        """Decrypt a record; raises `ValueError` for one that is not encrypted, not ours, or not of this place."""
+        from cryptography.exceptions import InvalidTag
+
+        if sealed[:1] != SEALED:
+            raise ValueError("it is not encrypted, and this saver reads nothing that is not")
+        end = 2 + sealed[1] if len(sealed) > 1 else 2
+        head, name = sealed[:end], sealed[2:end]
+        if name not in self._ciphers:
+            raise ValueError(f"its key {name.decode(errors='replace')!r} is not among the keys")
+        try:
+            return self._ciphers[name].decrypt(sealed[end : end + _NONCE], sealed[end + _NONCE :], head + place)
+        except (InvalidTag, ValueError):
+            raise ValueError("it was changed, cut off or moved from elsewhere") from None
+
+
+def new_key(name: str = "k1") -> str:
+    """Return an entry for the environment with a new random key."""
+    return f"{name}:{base64.b64encode(os.urandom(32)).decode()}"
