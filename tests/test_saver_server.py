@@ -36,8 +36,8 @@ from checkpointers import (
 )
 from checkpointers._clients import without_password
 from checkpointers._codec import thread_keys
-from checkpointers._serial import SafeSerializer
 from checkpointers._place import binary
+from checkpointers._serial import SafeSerializer
 
 
 @pytest.fixture

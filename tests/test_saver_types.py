@@ -26,7 +26,7 @@ from servers import checkpoint_of, config_of, put_values
 
 from checkpointers import RedisSaver, TypeNotAllowed, ValueNotStorable
 from checkpointers._codec import escape, frame, thread_keys, thread_of_key, unescape, unframe
-from checkpointers._pack import pack, unpack
+from checkpointers._pack import pack
 from checkpointers._serial import SafeSerializer, type_names
 
 
