@@ -6,7 +6,8 @@
 URLs: `redis://`, `rediss://`, `unix://`, `embedded:` (data in the user's data directory) and `embedded:DIRECTORY`.
 """
 
-from ._clients import connect, connect_async, server_errors
+from ._clients import connect, connect_async
+from ._failures import server_errors
 from ._open import open_saver
 from .aio import AsyncRedisSaver
 from .encryption import Encryption, new_key

@@ -1,6 +1,6 @@
-"""Clients for every URL, and what their failures mean.
+"""Clients for every URL: a server, a cluster, a service behind sentinels, an embedded server.
 
-Supported: `redis://`, `rediss://`, `unix://`, `embedded:` and `embedded:DIR`. Making a client never connects.
+Making a client connects to nothing, except for a sync one of a cluster, which asks for the slots.
 """
 
 from __future__ import annotations
@@ -8,42 +8,29 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import redis
 import redis.asyncio as aredis
+import redis.asyncio.sentinel as aredis_sentinel
+from redis.asyncio.cluster import ClusterNode as AsyncClusterNode
 from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    AuthenticationWrongNumberOfArgsError,
-    AuthorizationError,
-    BusyLoadingError,
-    InvalidResponse,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.cluster import ClusterNode
+from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from . import embedded
-from .errors import (
-    EmbeddedUnavailable,
-    SaverDenied,
-    SaverError,
-    SaverFull,
-    SaverUnavailable,
-    ThreadConflict,
-    ThreadFormatUnknown,
-    UnsupportedUrl,
-)
+from ._failures import FAILURES, explain
+from ._urls import Server, server_of, without_password
+from .errors import EmbeddedUnavailable, UnsupportedUrl
 
 POOL_SIZE = 64
 """Connections of one client. Callers beyond it wait for one (`POOL_WAIT` seconds) instead of failing."""
+
+MANAGED_POOL_SIZE = 512
+"""The same for a cluster's node and behind sentinels, whose pools of redis-py do not wait."""
 
 POOL_WAIT = 60.0
 SOCKET_TIMEOUT = 20.0
@@ -58,7 +45,8 @@ EMBEDDED_RETRIES = 40
 One that cannot be started ends it at once (`EmbeddedUnavailable`).
 """
 
-_ACCEPTED = "redis://HOST:PORT/DB, rediss://HOST:PORT/DB, unix:///PATH, embedded: or embedded:DIRECTORY"
+Client = redis.Redis | redis.RedisCluster
+AsyncClient = aredis.Redis | aredis.RedisCluster
 
 
 def _may_pass(error: Exception) -> bool:
@@ -81,42 +69,40 @@ class _AsyncRetry(AsyncRetry):
         return await super().call_with_retry(do, fail, is_retryable or _may_pass, with_failure_count)
 
 
-def without_password(url: str) -> str:
-    """Return the URL with any user information and query replaced, fit for a message."""
-    try:
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
-        return url.partition(":")[0] + ":..."
-    return urlunsplit((parts.scheme, "***@" + host if host != parts.netloc else host, parts.path, "", ""))
-
-
-def _options(url: str, asynchronous: bool) -> dict[str, Any]:
-    retries = EMBEDDED_RETRIES if url.startswith(embedded.SCHEME) else RETRIES
-    backoff = ExponentialBackoff(cap=0.2, base=0.02)
+def _options(server: Server, kind: type[Retry | AsyncRetry]) -> dict[str, Any]:
+    """Return what all connections have."""
+    retries = EMBEDDED_RETRIES if server.kind == "embedded" else RETRIES
     options: dict[str, Any] = {
-        "max_connections": POOL_SIZE,
-        "timeout": POOL_WAIT,
         "socket_timeout": SOCKET_TIMEOUT,
         "socket_connect_timeout": CONNECT_TIMEOUT,
         # A lost connection only: a server that does not answer in time would be waited for again and again.
-        "retry": (_AsyncRetry if asynchronous else _Retry)(backoff, retries, (RedisConnectionError,)),
+        "retry": kind(ExponentialBackoff(cap=0.2, base=0.02), retries, (RedisConnectionError,)),
     }
-    if not url.startswith(("redis://", "rediss://", "unix://", embedded.SCHEME)):
-        raise UnsupportedUrl(f"{without_password(url)!r} is not a URL of a Redis server. Accepted: {_ACCEPTED}.")
-    return options
+    if server.kind in ("cluster", "sentinel"):
+        return {**options, "max_connections": MANAGED_POOL_SIZE, **server.options}
+    return {**options, "max_connections": POOL_SIZE, "timeout": POOL_WAIT}
 
 
-def make_client(url: str) -> redis.Redis:
-    """Return a client on a blocking pool of its own.
+def make_client(url: str) -> Client:
+    """Return a client on connections of its own.
 
-    Raises `UnsupportedUrl` for any other URL.
+    Raises `UnsupportedUrl` for any other URL, and `SaverUnavailable` for a cluster of which no node answers.
     """
-    options = _options(url, asynchronous=False)
-    if url.startswith(embedded.SCHEME):
-        directory = embedded.directory_of(url)
+    server = server_of(url)
+    options = _options(server, _Retry)
+    if server.kind == "cluster":
+        nodes: list[Any] = [ClusterNode(host, port) for host, port in server.hosts]  # type: ignore[no-untyped-call]  # redis-py
+        try:
+            return redis.RedisCluster(startup_nodes=nodes, **options)
+        except FAILURES as error:
+            raise explain(error, None, "*") from error
+    if server.kind == "sentinel":
+        sentinel: Any = Sentinel(server.hosts, sentinel_kwargs=_to_sentinels(server, _Retry), **options)  # type: ignore[no-untyped-call]  # redis-py
+        client: redis.Redis = sentinel.master_for(server.service)
+        return client
+    if server.kind == "embedded":
         pool = redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-            connection_class=embedded.EmbeddedConnection, directory=directory, **options
+            connection_class=embedded.EmbeddedConnection, directory=embedded.directory_of(url), **options
         )
     else:
         try:
@@ -126,16 +112,25 @@ def make_client(url: str) -> redis.Redis:
     return redis.Redis.from_pool(pool)
 
 
-def make_async_client(url: str) -> aredis.Redis:
-    """Return an async client on a blocking pool of its own; it belongs to the loop that first uses it.
+def make_async_client(url: str) -> AsyncClient:
+    """Return an async client on connections of its own; it belongs to the loop that first uses it.
 
     Raises `UnsupportedUrl` for any other URL.
     """
-    options = _options(url, asynchronous=True)
-    if url.startswith(embedded.SCHEME):
-        directory = embedded.directory_of(url)
+    server = server_of(url)
+    options = _options(server, _AsyncRetry)
+    if server.kind == "cluster":
+        nodes = [AsyncClusterNode(host, port, **options) for host, port in server.hosts]
+        return aredis.RedisCluster(startup_nodes=nodes, **options)
+    if server.kind == "sentinel":
+        sentinel: Any = aredis_sentinel.Sentinel(  # type: ignore[no-untyped-call]  # redis-py
+            list(server.hosts), sentinel_kwargs=_to_sentinels(server, _AsyncRetry), **options
+        )
+        client: aredis.Redis = sentinel.master_for(server.service)
+        return client
+    if server.kind == "embedded":
         pool = aredis.BlockingConnectionPool(
-            connection_class=embedded.AsyncEmbeddedConnection, directory=directory, **options
+            connection_class=embedded.AsyncEmbeddedConnection, directory=embedded.directory_of(url), **options
         )
     else:
         try:
@@ -145,8 +140,18 @@ def make_async_client(url: str) -> aredis.Redis:
     return aredis.Redis.from_pool(pool)
 
 
+def _to_sentinels(server: Server, kind: type[Retry | AsyncRetry]) -> dict[str, Any]:
+    """Return the options of connections to the sentinels: there are others, so none is asked twice."""
+    return {
+        "socket_timeout": CONNECT_TIMEOUT,
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "retry": kind(NoBackoff(), 0),
+        **server.sentinel_options,
+    }
+
+
 @contextmanager
-def connect(url: str) -> Iterator[redis.Redis]:
+def connect(url: str) -> Iterator[Client]:
     """Yield a plain client for a URL, embedded ones included, and close it in the end.
 
     Failures of its commands are redis-py's own exceptions. Raises `UnsupportedUrl` for any other URL.
@@ -159,7 +164,7 @@ def connect(url: str) -> Iterator[redis.Redis]:
 
 
 @asynccontextmanager
-async def connect_async(url: str) -> AsyncIterator[aredis.Redis]:
+async def connect_async(url: str) -> AsyncIterator[AsyncClient]:
     """Yield a plain async client for a URL, embedded ones included, and close it in the end.
 
     Failures of its commands are redis-py's own exceptions. Raises `UnsupportedUrl` for any other URL.
@@ -169,109 +174,3 @@ async def connect_async(url: str) -> AsyncIterator[aredis.Redis]:
         yield client
     finally:
         await client.aclose()
-
-
-def place_of(client: Any) -> str:
-    """Return where a client's server is, without credentials."""
-    pool = getattr(client, "connection_pool", None)
-    options: dict[str, Any] = getattr(pool, "connection_kwargs", None) or {}
-    if "directory" in options:
-        return f"the embedded server in {options['directory']}"
-    if options.get("path"):
-        return f"Redis at {options['path']}"
-    service = getattr(pool, "service_name", None)
-    if service:
-        return f"the Redis service {service!r}"
-    if pool is not None:
-        return f"Redis at {options.get('host', 'localhost')}:{options.get('port', 6379)}"
-    return "the Redis server"
-
-
-def explain(error: BaseException, client: Any, thread_id: str) -> SaverError:
-    """Return what a failure of a command means, as one clear line.
-
-    The server's own text is quoted only where it helps; it does not repeat credentials.
-    """
-    place = place_of(client)
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, EmbeddedUnavailable):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    text = " ".join(str(error).split())
-    code = text.partition(" ")[0]
-    if code == "SFFORMAT":
-        return ThreadFormatUnknown(
-            f"Thread {thread_id!r} is stored in format {text[9:]}, which this version cannot read: use a newer one.",
-            text[9:],
-        )
-    if code == "SFCONFLICT":
-        return ThreadConflict(f"Thread {thread_id!r} already holds other data, so nothing was copied. Choose a new id.")
-    if isinstance(error, (AuthenticationError, AuthenticationWrongNumberOfArgsError)) or code in (
-        "NOAUTH",
-        "WRONGPASS",
-    ):
-        return SaverDenied(f"{place} refuses the user or password. Check the credentials in the URL.")
-    if isinstance(error, (NoPermissionError, AuthorizationError)):
-        return SaverDenied(f"{place} does not permit a command that the saver needs ({text}). Ask for the right to it.")
-    if isinstance(error, OutOfMemoryError) or code == "OOM":
-        return SaverFull(f"{place} is out of memory and stores nothing. Raise its maxmemory or delete old threads.")
-    if isinstance(error, ReadOnlyError):
-        return SaverFull(f"{place} is a read-only replica. Connect to the primary.")
-    if code == "MISCONF":
-        return SaverFull(f"{place} cannot write to its disk. Free some space or make its directory writable.")
-    if isinstance(error, BusyLoadingError):
-        return SaverUnavailable(f"{place} is still loading its data. Try again in a moment.")
-    if text == "No connection available.":
-        return SaverUnavailable(f"{place} has answered, but all connections of this client stayed busy for too long.")
-    if hint := _tls_hint(error, client):
-        return SaverUnavailable(f"{place} {hint}")
-    if isinstance(error, (RedisTimeoutError, TimeoutError)):
-        return SaverUnavailable(f"{place} did not answer in time. Check that it is running and not overloaded.")
-    if isinstance(error, (RedisConnectionError, OSError)):
-        return SaverUnavailable(f"{place} cannot be reached. Check that it is running and that the URL is right.")
-    if isinstance(error, ResponseError) and "unknown command" in text.lower():
-        return SaverDenied(f"{place} lacks a command that the saver needs ({text}).")
-    about = f" thread {thread_id!r}" if thread_id.strip("*") else ""
-    return SaverError(f"{place} answered{about} with an error: {text}")
-
-
-def _tls_hint(error: BaseException, client: Any) -> str:
-    """Return what to say when one side speaks TLS and the other does not, or an empty string.
-
-    A server of TLS hangs up on plain commands or answers with a TLS alert; a plain one waits for a command for ever.
-    """
-    text = " ".join(str(error).split())
-    pool = getattr(client, "connection_pool", None)
-    kind = getattr(pool, "connection_class", object)
-    if not issubclass(kind, (redis.SSLConnection, aredis.SSLConnection)):
-        if isinstance(error, InvalidResponse):
-            return "does not answer as Redis does. Check the URL; a server with TLS needs rediss://."
-        if issubclass(kind, (redis.UnixDomainSocketConnection, aredis.UnixDomainSocketConnection)):
-            return ""
-        hung_up = "reset by peer" in text or "closed by server" in text
-        return "hung up. Check that it is running; a server with TLS needs rediss:// in the URL." if hung_up else ""
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        why = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
-        return (
-            f"shows a certificate that is not trusted ({why}). Name its authority with ?ssl_ca_certs=FILE in the URL."
-        )
-    if "Timeout connecting" in text or "SSL" in text:
-        return "does not answer over TLS. Check that it is running; a server without TLS needs redis:// in the URL."
-    return ""
-
-
-FAILURES = (RedisError, OSError)
-"""What sending a command can raise; `explain` turns it into an error of this package."""
-
-
-@contextmanager
-def server_errors(client: Any) -> Iterator[None]:
-    """Turn what redis-py raises inside the block into the errors of this package, with one clear line each.
-
-    For commands that a program sends on a client of `connect` or `connect_async` by itself.
-    """
-    try:
-        yield
-    except FAILURES as error:
-        raise explain(error, client, "") from error

@@ -23,9 +23,10 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ._base import Plan, thread_of
-from ._clients import FAILURES, explain, make_async_client
+from ._clients import make_async_client
 from ._codec import KEY_PATTERN, thread_of_key
 from ._core import SaverCore
+from ._failures import FAILURES, explain
 from ._line import Line
 from ._reading import Cursor
 from ._scripts import Call, Reply

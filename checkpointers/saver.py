@@ -25,9 +25,10 @@ from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError
 
 from ._base import Plan, thread_of
-from ._clients import FAILURES, explain, make_client
+from ._clients import make_client
 from ._codec import KEY_PATTERN, thread_of_key
 from ._core import SaverCore
+from ._failures import FAILURES, explain
 from ._reading import Cursor
 from ._scripts import Call, Reply
 from ._serial import AllowedType

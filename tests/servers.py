@@ -99,6 +99,45 @@ def cluster_of_three(program: str) -> Iterator[str]:
         yield urls[0]
 
 
+@contextmanager
+def service_behind_sentinels(program: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the URL of a service of a primary and a replica behind three sentinels, and the URLs of the two."""
+    with ExitStack() as stack:
+        ports = [free_port(), free_port()]
+        urls = [stack.enter_context(tcp_server(program, port=ports[0]))]
+        urls.append(
+            stack.enter_context(tcp_server(program, port=ports[1], extra=("--replicaof", f"127.0.0.1 {ports[0]}")))
+        )
+        watchers = []
+        for _ in range(3):
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sf-sen-")))
+            port = free_port()
+            (directory / "sentinel.conf").write_text(
+                f"port {port}\nbind 127.0.0.1\ndir {directory}\nsentinel monitor pipelines 127.0.0.1 {ports[0]} 2\n"
+                "sentinel down-after-milliseconds pipelines 600\nsentinel failover-timeout pipelines 5000\n"
+            )
+            command = [program, str(directory / "sentinel.conf"), "--sentinel"]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            watchers.append(port)
+        deadline = time.monotonic() + 30
+        while not all(_knows_the_others(port) for port in watchers):
+            assert time.monotonic() < deadline, "the sentinels did not find each other"
+            time.sleep(0.05)
+        yield f"redis+sentinel://{','.join(f'127.0.0.1:{port}' for port in watchers)}/pipelines", urls
+
+
+def _knows_the_others(port: int) -> bool:
+    """Tell whether a sentinel knows the two others and the replica."""
+    try:
+        with redis.Redis(port=port, decode_responses=True) as sentinel:
+            known = sentinel.sentinel_master("pipelines")
+    except redis.RedisError:
+        return False
+    return bool(known["num-other-sentinels"] == 2 and known["num-slaves"] == 1)
+
+
 def end_embedded(directory: str | Path) -> None:
     """Kill the embedded server of a directory, if it runs; its watchdog ends with it."""
     pid = embedded.server_pid(os.path.realpath(directory))
@@ -152,10 +191,31 @@ def cluster_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def cluster_service_url(cluster_url: str) -> str:
+    """The same cluster as a URL that names it as one."""
+    return cluster_url.replace("redis://", "redis+cluster://").removesuffix("/0")
+
+
+@pytest.fixture(scope="session")
+def sentinel_url() -> Iterator[str]:
+    """A service behind three sentinels, shared by the session."""
+    with service_behind_sentinels(binary()) as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="session")
 def shared_embedded_url() -> Iterator[str]:
     """An embedded server shared by the session; use thread ids of your own."""
     with embedded_directory() as directory:
         yield f"embedded:{directory}"
+
+
+@pytest.fixture(params=["embedded", "valkey", "redis", "cluster", "sentinel"])
+def every_url(request: pytest.FixtureRequest) -> str:
+    """Each kind of server and of topology in turn, shared by the session; use thread ids of your own."""
+    names = {"cluster": "cluster_service_url", "sentinel": "sentinel_url", "embedded": "shared_embedded_url"}
+    url: str = request.getfixturevalue(names.get(request.param, f"{request.param}_url"))
+    return url
 
 
 @pytest.fixture

@@ -28,11 +28,11 @@ async def sync_saver(url: str) -> AsyncIterator[BaseCheckpointSaver[str]]:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("factory", [async_saver, sync_saver])
 async def test_every_conformance_check_runs_and_passes(
-    factory: Callable[[str], AsyncIterator[Any]], any_url: str
+    factory: Callable[[str], AsyncIterator[Any]], every_url: str
 ) -> None:
     @checkpointer_test(name=factory.__name__)
     async def registered() -> AsyncIterator[BaseCheckpointSaver[str]]:
-        async for saver in factory(any_url):
+        async for saver in factory(every_url):
             yield saver
 
     report = await validate(registered)

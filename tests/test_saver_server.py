@@ -34,10 +34,10 @@ from checkpointers import (
     open_saver,
     server_errors,
 )
-from checkpointers._clients import without_password
 from checkpointers._codec import thread_keys
 from checkpointers._place import binary
 from checkpointers._serial import SafeSerializer
+from checkpointers._urls import without_password
 
 
 @pytest.fixture

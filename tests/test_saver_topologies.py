@@ -1,0 +1,159 @@
+"""Clusters and services behind sentinels: their URLs, their routing, and what happens when a node goes down."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from uuid import uuid4
+
+import pytest
+import redis
+from servers import cluster_of_three, config_of, put_values, service_behind_sentinels
+
+from checkpointers import AsyncRedisSaver, RedisSaver, SaverError, SaverUnavailable, UnsupportedUrl
+from checkpointers._place import binary
+from checkpointers._urls import server_of, without_password
+
+
+def pid_of(url: str) -> int:
+    with redis.Redis.from_url(url) as client:
+        return int(client.info("server")["process_id"])
+
+
+def test_several_hosts_are_read_with_all_that_belongs_to_them() -> None:
+    cluster = server_of("rediss+cluster://ida:s%40fe@a.example:7000,b.example/?ssl_ca_certs=ca.pem")
+    assert cluster.hosts == (("a.example", 7000), ("b.example", 6379))
+    assert cluster.options == {"username": "ida", "password": "s@fe", "ssl": True, "ssl_ca_certs": "ca.pem"}
+    service = server_of("redis+sentinel://:pw@[::1]:26380,b.example/main/3?sentinel_password=other")
+    assert service.hosts == (("::1", 26380), ("b.example", 26379))
+    assert (service.service, service.options) == ("main", {"password": "pw", "db": 3})
+    assert service.sentinel_options == {"password": "other"}
+
+
+@pytest.mark.parametrize(
+    ("url", "part"),
+    [
+        ("redis+cluster://", "it names no host"),
+        ("redis+cluster://:secret@a:1/2", "database 0 only"),
+        ("redis+cluster://a:port", "Port could not be cast"),
+        ("redis+sentinel://:secret@a:1", "names no service"),
+        ("redis+other://a:1", "is not a URL of a Redis server"),
+        ("http+cluster://:secret@a", "is not a URL of a Redis server"),
+        ("redis+sentinel://a:1/main/three", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_without_the_password(url: str, part: str) -> None:
+    with pytest.raises(UnsupportedUrl, match=part) as caught, RedisSaver.from_url(url):
+        pass
+    assert "secret" not in str(caught.value)
+    assert "secret" not in without_password(url)
+
+
+def test_nobody_who_answers_is_one_clear_line() -> None:
+    started = time.monotonic()
+    with (
+        pytest.raises(SaverUnavailable, match="the Redis cluster cannot"),
+        RedisSaver.from_url("redis+cluster://127.0.0.1:1"),
+    ):
+        pass
+    with (
+        RedisSaver.from_url("redis+sentinel://127.0.0.1:1/main") as saver,
+        pytest.raises(SaverUnavailable, match="'main'"),
+    ):
+        saver.get_tuple(config_of("t"))
+    assert time.monotonic() - started < 30
+
+
+async def test_a_plain_server_is_no_cluster(valkey_url: str) -> None:
+    url = valkey_url.replace("redis://", "redis+cluster://")
+    with pytest.raises(SaverUnavailable, match="is none"), RedisSaver.from_url(url):
+        pass
+    async with AsyncRedisSaver.from_url(url) as saver:
+        with pytest.raises(SaverUnavailable, match="is none"):
+            await saver.aget_tuple(config_of("t"))
+
+
+async def test_threads_are_on_all_nodes_and_read_by_both_savers(cluster_service_url: str, cluster_url: str) -> None:
+    threads = [str(uuid4()) for _ in range(60)]
+    async with AsyncRedisSaver.from_url(cluster_service_url) as saver:
+
+        async def run(thread: str) -> None:
+            config = config_of(thread)
+            for step in range(5):
+                version = saver.get_next_version(None, None)
+                from servers import checkpoint_of
+
+                checkpoint = checkpoint_of({"a": [thread, step]}, {"a": version})
+                config = await saver.aput(config, checkpoint, {"step": step}, {"a": version})
+                await saver.aput_writes(config, [("a", step)], "task")
+
+        await asyncio.gather(*map(run, threads))
+    with RedisSaver.from_url(cluster_service_url) as other:
+        for thread in threads:
+            found = list(other.list(config_of(thread)))
+            assert [f.checkpoint["channel_values"]["a"] for f in found] == [[thread, step] for step in range(4, -1, -1)]
+        nodes = other.client.get_primaries()  # type: ignore[union-attr]  # it is a cluster's client
+        sizes = [other.client.dbsize(target_nodes=node) for node in nodes]  # type: ignore[call-arg]  # the same
+        assert len(sizes) == 3
+        assert all(sizes)
+        assert {t.config["configurable"]["thread_id"] for t in other.list(None)} >= set(threads)
+
+
+def test_a_cluster_without_a_third_of_its_slots_raises_for_those_alone() -> None:
+    with cluster_of_three(binary()) as url, RedisSaver.from_url(url.replace("redis://", "redis+cluster://")) as saver:
+        threads = [str(uuid4()) for _ in range(30)]
+        for thread in threads:
+            put_values(saver, config_of(thread), a=1)
+        for node in saver.client.get_primaries():  # type: ignore[union-attr]  # it is a cluster's client
+            saver.client.config_set("cluster-require-full-coverage", "no", target_nodes=node)  # type: ignore[call-arg]  # the same
+        os.kill(pid_of(url), signal.SIGKILL)
+        outcomes = []
+        for thread in threads:
+            try:
+                outcomes.append(saver.get_tuple(config_of(thread)) is not None)
+            except SaverError:
+                outcomes.append(None)
+        assert set(outcomes) == {True, None}, "nothing may look as if it were not there"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_after_a_failover_the_new_primary_is_used_and_nothing_is_lost(asynchronous: bool) -> None:
+    with service_behind_sentinels(binary()) as (url, (primary, replica)):
+        with RedisSaver.from_url(url) as saver:
+            put_values(saver, config_of("t"), a=1)
+            with redis.Redis.from_url(replica) as client:
+                while not client.dbsize():
+                    await asyncio.sleep(0.02)
+            os.kill(pid_of(primary), signal.SIGKILL)
+            if not asynchronous:
+                assert (await asyncio.to_thread(eventually, saver)) == 1
+        if asynchronous:
+            async with AsyncRedisSaver.from_url(url) as other:
+                assert await eventually_async(other) == 1
+
+
+def eventually(saver: RedisSaver) -> object:
+    """Return what is read once there is a primary again; an outage must raise until then."""
+    for _ in range(200):
+        try:
+            found = saver.get_tuple(config_of("t"))
+        except SaverUnavailable:
+            time.sleep(0.1)
+            continue
+        assert found is not None, "an outage must not look like an empty thread"
+        return found.checkpoint["channel_values"]["a"]
+    return None
+
+
+async def eventually_async(saver: AsyncRedisSaver) -> object:
+    for _ in range(200):
+        try:
+            found = await saver.aget_tuple(config_of("t"))
+        except SaverUnavailable:
+            await asyncio.sleep(0.1)
+            continue
+        assert found is not None, "an outage must not look like an empty thread"
+        return found.checkpoint["channel_values"]["a"]
+    return None
