@@ -3,7 +3,8 @@
     with RedisSaver.from_url("embedded:", allow=[MyState]) as saver:
         graph = builder.compile(checkpointer=saver)
 
-URLs: `redis://`, `rediss://`, `unix://`, `embedded:` (data in the user's data directory) and `embedded:DIRECTORY`.
+URLs: `redis://`, `rediss://`, `unix://`, `redis+cluster://`, `redis+sentinel://`, `embedded:` (data in the user's data
+directory) and `embedded:DIRECTORY`.
 """
 
 from ._clients import connect, connect_async
@@ -13,6 +14,7 @@ from .aio import AsyncRedisSaver
 from .encryption import Encryption, new_key
 from .errors import (
     EmbeddedUnavailable,
+    LeaseLost,
     RecordDamaged,
     SaverDenied,
     SaverError,
@@ -25,12 +27,15 @@ from .errors import (
     ValueNotStorable,
     WrongLoop,
 )
+from .leases import Lease
 from .saver import RedisSaver
 
 __all__ = [
     "AsyncRedisSaver",
     "EmbeddedUnavailable",
     "Encryption",
+    "Lease",
+    "LeaseLost",
     "RecordDamaged",
     "RedisSaver",
     "SaverDenied",

@@ -47,6 +47,7 @@ class SaverBase(BaseCheckpointSaver[str]):
         self.encryption = encryption
         # Shared by the copies that LangGraph makes of a saver.
         self._logs = Logs()
+        self._fences: dict[str, str] = {}
 
     def get_next_version(self, current: str | float | None, channel: None) -> Any:  # noqa: ARG002 - the contract
         """Return a version greater than `current`, of the same type, that no fork of the thread will choose too.
@@ -92,6 +93,9 @@ class SaverBase(BaseCheckpointSaver[str]):
 
     def _ttl_argument(self) -> Argument:
         return "" if self.ttl is None else int(self.ttl * 1000)
+
+    def _fence_argument(self, thread_id: str) -> Argument:
+        return self._fences.get(thread_id, "")
 
 
 def thread_of(config: RunnableConfig) -> str:

@@ -34,6 +34,11 @@ def thread_keys(thread_id: str) -> tuple[str, str]:
     return tag + ":data", tag + ":index"
 
 
+def lease_key(thread_id: str) -> str:
+    """Return the key of a thread's lease, in the same slot."""
+    return thread_keys(thread_id)[0].removesuffix("data") + "lease"
+
+
 def thread_of_key(key: str) -> str:
     """Return the thread id that `thread_keys` put into a key."""
     return unquote(key[key.index("{t.") + 3 : key.rindex("}")], errors="surrogatepass")

@@ -5,4 +5,4 @@ from ._writing import WritePlans
 
 
 class SaverCore(WritePlans, ReadPlans):
-    """The plan of every operation."""
+    """The plan of every operation on checkpoints."""

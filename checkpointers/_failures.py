@@ -28,6 +28,7 @@ from redis.sentinel import MasterNotFoundError
 
 from .errors import (
     EmbeddedUnavailable,
+    LeaseLost,
     SaverDenied,
     SaverError,
     SaverFull,
@@ -72,6 +73,11 @@ def explain(error: BaseException, client: Any, thread_id: str) -> SaverError:
         return ThreadFormatUnknown(
             f"Thread {thread_id!r} is stored in format {text[9:]}, which this version cannot read: use a newer one.",
             text[9:],
+        )
+    if code == "SFFENCE":
+        return LeaseLost(
+            f"Thread {thread_id!r} was taken by another worker after this one's lease had expired, so nothing was "
+            "written. Stop working on it; the other one goes on."
         )
     if code == "SFCONFLICT":
         return ThreadConflict(f"Thread {thread_id!r} already holds other data, so nothing was copied. Choose a new id.")

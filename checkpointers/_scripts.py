@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from ._codec import FORMAT, thread_keys
+from ._codec import FORMAT, lease_key, thread_keys
 
 _PRELUDE = files(__package__).joinpath("lua", "prelude.lua").read_text(encoding="utf-8")
 
@@ -19,12 +19,14 @@ class Script:
     name: str
     text: str
     sha: str
+    leased: bool = False
+    """Whether it needs the key of the thread's lease, too."""
 
 
-def _load(name: str) -> Script:
+def _load(name: str, *, leased: bool = False) -> Script:
     text = _PRELUDE + files(__package__).joinpath("lua", name + ".lua").read_text(encoding="utf-8")
     # The protocol names scripts by SHA-1; nothing depends on its strength.
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), leased)
 
 
 PUT = _load("put")
@@ -36,6 +38,8 @@ DELETE_RUNS = _load("delete_runs")
 EXPORT = _load("export")
 IMPORT = _load("import")
 EXPIRE = _load("expire")
+DELETE = _load("delete")
+LEASE = _load("lease", leased=True)
 UPGRADE = _load("upgrade")
 
 Argument = bytes | str | int
@@ -52,11 +56,13 @@ class Call:
 
     def command(self, *, whole: bool = False) -> tuple[Argument, ...]:
         """Return the command to send; `whole` sends the text of the script instead of its digest."""
-        keys = thread_keys(self.thread_id)
+        keys: tuple[str, ...] = thread_keys(self.thread_id)
         if isinstance(self.script, str):
             return (self.script, *keys, *self.args)
+        if self.script.leased:
+            keys = (*keys, lease_key(self.thread_id))
         verb, body = ("EVAL", self.script.text) if whole else ("EVALSHA", self.script.sha)
-        return (verb, body, 2, *keys, self.format, *self.args)
+        return (verb, body, len(keys), *keys, self.format, *self.args)
 
 
 Reply = Any

@@ -69,7 +69,7 @@ class WritePlans(SaverBase):
                 entries[name] = ("k", b"")
                 if channel in known:
                     logs[channel] = known[channel]
-        head = (self._ttl_argument(), at.ns, at.id, escape(parent))
+        head = (self._ttl_argument(), self._fence_argument(thread_id), at.ns, at.id, escape(parent))
         record = self._record(at, config, checkpoint, metadata)
 
         def call() -> Call:
@@ -143,7 +143,8 @@ class WritePlans(SaverBase):
         thread_id, ns = thread_of(config), escape(namespace_of(config))
         checkpoint_id, task = escape(config["configurable"]["checkpoint_id"]), _short(task_id, "task id")
         args: builtins.list[Argument] = [
-            self._ttl_argument(), ns, checkpoint_id, task, _short(task_path, "task path")
+            self._ttl_argument(), self._fence_argument(thread_id), ns, checkpoint_id, task,
+            _short(task_path, "task path"),
         ]  # fmt: skip
         for position, (channel, value) in enumerate(writes):
             idx, name = WRITES_IDX_MAP.get(channel, position), _short(channel, "channel")
@@ -152,7 +153,8 @@ class WritePlans(SaverBase):
         yield Call(scripts.PUT_WRITES, thread_id, tuple(args))
 
     def _plan_delete_thread(self, thread_id: str) -> Plan[None]:
-        yield Call("UNLINK", str(thread_id))
+        token = self._fence_argument(str(thread_id))
+        yield Call(scripts.DELETE, str(thread_id), (token,)) if token else Call("UNLINK", str(thread_id))
 
     def _plan_delete_runs(self, thread_id: str, run_ids: Sequence[str]) -> Plan[None]:
         yield Call(scripts.DELETE_RUNS, thread_id, tuple(escape(str(run_id)) for run_id in run_ids))

@@ -34,6 +34,7 @@ from ._serial import AllowedType
 from ._upgrade import OLD
 from .encryption import Encryption
 from .errors import ThreadFormatUnknown, WrongLoop
+from .leases import AsyncLeases
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class _Home:
         return self._line
 
 
-class AsyncRedisSaver(SaverCore):
+class AsyncRedisSaver(SaverCore, AsyncLeases):
     """Keeps checkpoints on a plain Redis or Valkey server; one round trip for each operation.
 
     `client` is an async redis-py client (also a cluster one) of the caller's. `ttl` is in seconds and covers a
@@ -125,10 +126,10 @@ class AsyncRedisSaver(SaverCore):
         except ThreadFormatUnknown as error:
             if error.format != OLD.decode() or call.format == OLD:
                 raise
-        await self._run(self._plan_upgrade(call.thread_id))
+        await self._arun(self._plan_upgrade(call.thread_id))
         return await self._send(call)
 
-    async def _run(self, plan: Plan[T]) -> T:
+    async def _arun(self, plan: Plan[T]) -> T:
         try:
             call = next(plan)
             while True:
@@ -146,7 +147,7 @@ class AsyncRedisSaver(SaverCore):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint with its pending writes: the one named, or the latest of the namespace."""
-        return await self._run(self._plan_get(config))
+        return await self._arun(self._plan_get(config))
 
     async def alist(
         self,
@@ -165,7 +166,7 @@ class AsyncRedisSaver(SaverCore):
         async for thread_id in _one(thread_of(config)) if config else self._threads():
             cursor: Cursor | None = ((get_checkpoint_id(before) if before else None) or "", None)
             while cursor is not None and (left is None or left > 0):
-                page, cursor = await self._run(self._plan_page(thread_id, config, filter, cursor, left))
+                page, cursor = await self._arun(self._plan_page(thread_id, config, filter, cursor, left))
                 for found in page[:left]:
                     yield found
                 left = None if left is None else left - len(page)
@@ -182,17 +183,17 @@ class AsyncRedisSaver(SaverCore):
         A version that already holds other data keeps it; this checkpoint refers to its own. Raises `ValueNotStorable`
         for a value without a safe form.
         """
-        return await self._run(self._plan_put(config, checkpoint, metadata, new_versions))
+        return await self._arun(self._plan_put(config, checkpoint, metadata, new_versions))
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store what a task wrote; a second call of the same task adds to the first."""
-        await self._run(self._plan_put_writes(config, writes, task_id, task_path))
+        await self._arun(self._plan_put_writes(config, writes, task_id, task_path))
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Delete everything stored for a thread."""
-        await self._run(self._plan_delete_thread(thread_id))
+        await self._arun(self._plan_delete_thread(thread_id))
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints that these runs made, with their writes, in every thread.
@@ -201,34 +202,34 @@ class AsyncRedisSaver(SaverCore):
         """
         if run_ids:
             async for thread_id in self._threads():
-                await self._run(self._plan_delete_runs(thread_id, run_ids))
+                await self._arun(self._plan_delete_runs(thread_id, run_ids))
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy everything stored for a thread to another id.
 
         Raises `ThreadConflict` when the target holds anything else.
         """
-        await self._run(self._plan_copy(source_thread_id, target_thread_id))
+        await self._arun(self._plan_copy(source_thread_id, target_thread_id))
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Delete all but the latest checkpoint of each namespace (`keep_latest`), or all of them (`delete`).
 
         Pending writes of what is kept stay, and so do the ancestors that delta channels are rebuilt from.
         """
-        await self._run(self._plan_prune(thread_ids, strategy))
+        await self._arun(self._plan_prune(thread_ids, strategy))
 
     async def aexpire_thread(self, thread_id: str, ttl: float | timedelta | None) -> bool:
         """Let a thread expire in `ttl` seconds, or never (`None`), whatever the saver's own ttl is.
 
         A later write of a saver that has a ttl sets it again. Return whether the thread exists.
         """
-        return await self._run(self._plan_expire(thread_id, ttl))
+        return await self._arun(self._plan_expire(thread_id, ttl))
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """Return what the ancestors of a checkpoint wrote to each channel since its last stored value."""
-        return await self._run(self._plan_history(config, channels))
+        return await self._arun(self._plan_history(config, channels))
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         loop = self._home.loop

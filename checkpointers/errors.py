@@ -10,6 +10,7 @@ the server could not be asked.
     │   └── EmbeddedUnavailable   the private server cannot be started (no binary, unusable directory)
     ├── ThreadFormatUnknown       the thread was written in a format this version does not know
     ├── ThreadConflict            the target of a copy already holds something else
+    ├── LeaseLost                 somebody else holds the thread's lease now: nothing was written
     ├── RecordDamaged             a stored record was changed, cut off, or is not encrypted as it has to be
     ├── TypeNotAllowed            a stored type is not in the allow-list, or can no longer be rebuilt
     ├── ValueNotStorable          a value cannot be written in a form that is safe to read back
@@ -53,6 +54,10 @@ class ThreadFormatUnknown(SaverError):
 
 class ThreadConflict(SaverError):
     """The target of a copy already holds something else; nothing was changed."""
+
+
+class LeaseLost(SaverError):
+    """Another worker has taken the thread since this one took its lease, so nothing was written."""
 
 
 class RecordDamaged(SaverError):

@@ -35,11 +35,12 @@ from ._serial import AllowedType
 from ._upgrade import OLD
 from .encryption import Encryption
 from .errors import ThreadFormatUnknown
+from .leases import SyncLeases
 
 T = TypeVar("T")
 
 
-class RedisSaver(SaverCore):
+class RedisSaver(SaverCore, SyncLeases):
     """Keeps checkpoints on a plain Redis or Valkey server; one round trip for each operation.
 
     `client` is a sync redis-py client (also a cluster one) of the caller's. `ttl` is in seconds and covers a thread

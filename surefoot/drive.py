@@ -11,6 +11,7 @@ from typing import Any, Literal
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
+from checkpointers import LeaseLost
 from nodes.retry import WAIT_KIND
 from state import RunContext
 from surefoot.bill import Effort
@@ -85,6 +86,8 @@ async def drive(
                 raise ThreadBusy(f"thread {record.key} was taken over by another process while this one was frozen")
             if mode == "values" and draining():
                 raise Drained
+    except LeaseLost as error:
+        raise ThreadBusy(f"thread {record.key} was taken over by another process: {error}") from error
     finally:
         await stream.aclose()  # type: ignore[attr-defined] # LangGraph returns an async generator
     values.pop("__interrupt__", None)

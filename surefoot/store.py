@@ -42,7 +42,7 @@ class Store:
 
     def __init__(self, client: Any, saver: AsyncRedisSaver, guard: Guard) -> None:
         self.saver = saver
-        self.leases = Leases(client)
+        self.leases = Leases(saver)
         self.guard = guard
         self._client = client
 
@@ -117,8 +117,7 @@ class Store:
     async def _with_live_status(self, records: list[ThreadRecord]) -> list[ThreadRecord]:
         """A thread that says `running` without a living lease has stalled: its process is gone."""
         running = [record for record in records if record.status == "running"]
-        with server_errors(self._client):
-            alive = await self.leases.alive([record.thread_id for record in running])
+        alive = await self.leases.alive([record.thread_id for record in running])
         stalled = {record.thread_id for record, lives in zip(running, alive, strict=True) if not lives}
         return [r.model_copy(update={"status": "stalled"}) if r.thread_id in stalled else r for r in records]
 
@@ -140,13 +139,11 @@ class Store:
 
     async def acquire(self, thread_id: str) -> bool:
         """Take the lease of a thread; False when a living process holds it."""
-        with server_errors(self._client):
-            return await self.leases.acquire(thread_id)
+        return await self.leases.acquire(thread_id)
 
     async def release(self, thread_id: str) -> None:
         """Give the lease of a thread back."""
-        with server_errors(self._client):
-            await self.leases.release(thread_id)
+        await self.leases.release(thread_id)
 
     async def server_info(self) -> dict[str, Any]:
         """Return what the server tells about itself, for `surefoot doctor`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,7 @@ from state import Checked, RunContext
 from surefoot import leases
 from surefoot.drive import Result
 from surefoot.inputs import Item
-from surefoot.leases import Leases, is_dead, lease_key, process_scope
+from surefoot.leases import Leases, is_dead, process_scope
 from surefoot.pipelines import Pipeline
 from surefoot.runner import Runner, Summary
 from surefoot.store import Store, open_store
@@ -222,19 +221,20 @@ async def test_a_lease_that_was_lost_and_taken_anew_is_not_counted_as_lost(
     shared_embedded_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "TTL_S", 0.3)
-    async with open_store(shared_embedded_url) as store:
-        client = store._client
-        mine = Leases(client)
+    async with open_store(shared_embedded_url) as store, open_store(shared_embedded_url) as elsewhere:
+        mine = Leases(store.saver)
         async with mine.renewing():
             assert await mine.acquire("renewed")
             await asyncio.sleep(0.7)
-            assert await client.get(lease_key("renewed")), "renewed in time"
-            await client.set(lease_key("renewed"), json.dumps({"scope": "other", "pid": 1}), px=5000)
+            told = await elsewhere.saver.alease_holder("renewed")
+            assert told, "renewed in time"
+            other = await elsewhere.saver.aacquire_lease("renewed", holder="other", ttl=5, instead_of=told)
+            assert not isinstance(other, str)
             deadline = time.monotonic() + 5
             while "renewed" not in mine.lost and time.monotonic() < deadline:
                 await asyncio.sleep(0.02)
             assert mine.lost == {"renewed"}
-            await client.delete(lease_key("renewed"))
+            assert await elsewhere.saver.arelease_lease(other)
             assert await mine.acquire("renewed")
             await asyncio.sleep(0.3)
             assert mine.lost == set()

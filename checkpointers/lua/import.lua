@@ -1,8 +1,9 @@
 -- ARGV: format, ttl ms or '', count n, n pairs of (field, value), members. Writes a copied thread into an empty one, or
 -- into one that a first try of the same copy filled.
 local ttl, count = ARGV[2], tonumber(ARGV[3])
-if redis.call('EXISTS', data, index) > 0 then
-  local same = redis.call('HLEN', data) == count
+local there = redis.call('HLEN', data) - redis.call('HEXISTS', data, 'f')
+if there > 0 or redis.call('EXISTS', index) == 1 then
+  local same = there == count
   for at = 4, 2 + 2 * count, 2 do
     if not same then break end
     same = redis.call('HGET', data, ARGV[at]) == ARGV[at + 1]

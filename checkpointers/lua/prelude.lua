@@ -2,6 +2,7 @@
 --
 -- Fields of the hash (ns, id, channel and task are escaped and hold no NUL):
 --   v                            format version
+--   f                            fencing token of who took the thread last; see lease.lua
 --   c ns NUL id                  checkpoint: frames of parent, refs, histories, run, body, metadata
 --   b ns NUL channel NUL ver     value of a channel at a version, shared by every checkpoint that refers to it
 --   b ... NUL x digest           another value under the same name: a fork under a saver with plain integer versions
@@ -18,6 +19,12 @@ local data, index = KEYS[1], KEYS[2]
 local stored = redis.call('HGET', data, 'v')
 if stored and stored ~= ARGV[1] then
   return redis.error_reply('SFFORMAT ' .. stored)
+end
+
+-- An error reply for a writer whose token ('' for none) is not the last one, else nil.
+local function superseded(token)
+  local fence = token ~= '' and redis.call('HGET', data, 'f')
+  return fence and fence ~= token and redis.error_reply('SFFENCE ' .. fence) or nil
 end
 
 local REFS, HISTORIES, RUN = 2, 3, 4

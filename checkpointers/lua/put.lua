@@ -1,5 +1,5 @@
--- ARGV: format, ttl ms or '', ns, id, parent id or '', histories, run, body, metadata, then for each channel (name, kind,
--- what). Answers with the names whose values the caller has to send in another way (then nothing was stored), else an
+-- ARGV: format, ttl ms or '', token or '', ns, id, parent id or '', histories, run, body, metadata, then for each channel
+-- (name, kind, what). Answers with the names whose values the caller has to send in another way (then nothing was stored), else an
 -- empty list. Kinds:
 --   e  no value; k  the value that the parent refers to; i  a value that stands in the record; b  a value in a field
 --   n  a new log: its id (8 bytes), number of elements, bytes
@@ -9,7 +9,9 @@
 --
 -- A stored value is never changed, and a log is only made longer by who knows its end: whoever comes second (a fork, two
 -- writers) is told to send the list as a new log. Sending the same put again changes nothing.
-local ttl, ns, id, parent = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local ttl, token, ns, id, parent = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local refused = superseded(token)
+if refused then return refused end
 local prefix = ns .. '\0'
 local entries, fields, dropped, missing = {}, {}, {}, {}
 local of_parent
@@ -94,7 +96,7 @@ local function longer_log(name, what)
   return entry
 end
 
-for at = 10, #ARGV, 3 do
+for at = 11, #ARGV, 3 do
   local name, kind, what, entry = ARGV[at], ARGV[at + 1], ARGV[at + 2], nil
   if kind == 'e' then
     entry = name
@@ -115,11 +117,12 @@ for at = 10, #ARGV, 3 do
 end
 if #missing > 0 then return missing end
 
-local record = {parent, table.concat(entries), ARGV[6], ARGV[7], ARGV[8], ARGV[9]}
+local record = {parent, table.concat(entries), ARGV[7], ARGV[8], ARGV[9], ARGV[10]}
 for at = 1, #record do record[at] = frame(record[at]) end
 in_pieces('HDEL', data, dropped, 4000)
 set('c' .. prefix .. id, table.concat(record))
 set('v', ARGV[1])
+if token ~= '' then set('f', token) end
 in_pieces('HSET', data, fields, 4000)
 redis.call('ZADD', index, 0, prefix .. id)
 expire(ttl)

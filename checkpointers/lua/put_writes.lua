@@ -1,6 +1,8 @@
--- ARGV: format, ttl ms or '', ns, id, task, path, triples of (idx, channel, body).
+-- ARGV: format, ttl ms or '', token or '', ns, id, task, path, triples of (idx, channel, body).
 -- A regular write (idx >= 0) is kept as first written; a special one (idx < 0) is replaced by a later one.
-local ttl, ns, id, task, path = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local ttl, ns, id, task, path = ARGV[2], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local refused = superseded(ARGV[3])
+if refused then return refused end
 local member = ns .. '\0' .. id
 local MOST = 4096
 local blocks, mine = blocks_of(member), nil
@@ -16,7 +18,7 @@ for _, entry in ipairs(write_entries(entries_of(member, mine))) do
   order[#order + 1] = entry[3]
   at_idx[entry[1]] = #order
 end
-for at = 7, #ARGV, 3 do
+for at = 8, #ARGV, 3 do
   local idx = tonumber(ARGV[at])
   local place = at_idx[idx]
   if not place or idx < 0 then
