@@ -28,9 +28,11 @@ from .errors import (
     WrongLoop,
 )
 from .leases import Lease
+from .registry import Asked, ThreadEntry
 from .saver import RedisSaver
 
 __all__ = [
+    "Asked",
     "AsyncRedisSaver",
     "EmbeddedUnavailable",
     "Encryption",
@@ -43,6 +45,7 @@ __all__ = [
     "SaverFull",
     "SaverUnavailable",
     "ThreadConflict",
+    "ThreadEntry",
     "ThreadFormatUnknown",
     "TypeNotAllowed",
     "UnsupportedUrl",

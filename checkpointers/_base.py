@@ -26,7 +26,8 @@ from .errors import RecordDamaged, ValueNotStorable
 T = TypeVar("T")
 Place = tuple[str, *tuple[bytes, ...]]
 """Where a record stands: the thread, and what names it there. An encrypted one is bound to it."""
-Plan = Generator[Call, Reply, T]
+Plan = Generator[Call | list[Call], Reply, T]
+"""What is yielded is sent at once; a list of calls is answered with a list of their answers."""
 
 
 class SaverBase(BaseCheckpointSaver[str]):
@@ -39,12 +40,14 @@ class SaverBase(BaseCheckpointSaver[str]):
         allow: Collection[AllowedType] = (),
         serde: SerializerProtocol | None = None,
         encryption: Encryption | None = None,
+        registry: bool = False,
     ) -> None:
         super().__init__(serde=serde or SafeSerializer(allow))
         self.ttl = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
         if self.ttl is not None and self.ttl <= 0:
             raise ValueError(f"ttl must be more than 0 seconds, not {self.ttl:g}")
         self.encryption = encryption
+        self.registry = registry
         # Shared by the copies that LangGraph makes of a saver.
         self._logs = Logs()
         self._fences: dict[str, str] = {}

@@ -9,6 +9,7 @@ ones back; a cluster's batches go through its pipeline, which finds the node of 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -20,7 +21,10 @@ import redis.asyncio as aredis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
+from ._failures import FAILURES
 from ._scripts import Call, Reply
+
+_log = logging.getLogger("surefoot.saver")
 
 LANES: Final = 2
 """Batches under way: the server works on one while this process packs and reads the other."""
@@ -53,6 +57,19 @@ class Line:
         while len(self._waiting) >= WAITING:
             self._room.clear()
             await self._room.wait()
+        answer = self._ask(call)
+        beside = None if call.beside is None else self._ask(call.beside)
+        try:
+            return await answer
+        finally:
+            if beside is not None:
+                await _without_harm(beside)
+
+    async def ask_all(self, calls: Sequence[Call]) -> list[Reply]:
+        """Send calls together and return their answers."""
+        return list(await asyncio.gather(*map(self._ask, calls)))
+
+    def _ask(self, call: Call) -> asyncio.Future[Reply]:
         loop = asyncio.get_running_loop()
         question = _Question(call, loop.create_future())
         self._waiting.append(question)
@@ -60,7 +77,7 @@ class Line:
             lane = loop.create_task(self._serve())
             self._lanes.add(lane)
             lane.add_done_callback(self._lanes.discard)
-        return await question.answer
+        return question.answer
 
     async def _serve(self) -> None:
         """Send batches until nothing waits."""
@@ -148,6 +165,14 @@ async def _replies(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list
         except ResponseError as error:
             replies.append(error)
     return replies
+
+
+async def _without_harm(note: asyncio.Future[Reply]) -> None:
+    """Wait for what was sent along; what it could not do is made up for later."""
+    try:
+        await note
+    except FAILURES as error:
+        _log.warning("a note for the registry was lost: %s", type(error).__name__)
 
 
 def _settle(question: _Question, reply: Any) -> None:

@@ -21,12 +21,15 @@ class Script:
     sha: str
     leased: bool = False
     """Whether it needs the key of the thread's lease, too."""
+    of_thread: bool = True
+    """Whether it works on a thread: it begins with the shared part, and is sent the format."""
 
 
-def _load(name: str, *, leased: bool = False) -> Script:
-    text = _PRELUDE + files(__package__).joinpath("lua", name + ".lua").read_text(encoding="utf-8")
+def _load(name: str, *, leased: bool = False, of_thread: bool = True) -> Script:
+    text = files(__package__).joinpath("lua", name + ".lua").read_text(encoding="utf-8")
+    text = _PRELUDE + text if of_thread else text
     # The protocol names scripts by SHA-1; nothing depends on its strength.
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), leased)
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), leased, of_thread)
 
 
 PUT = _load("put")
@@ -40,6 +43,8 @@ IMPORT = _load("import")
 EXPIRE = _load("expire")
 DELETE = _load("delete")
 LEASE = _load("lease", leased=True)
+REGISTER = _load("register", of_thread=False)
+REGISTERED = _load("registered", of_thread=False)
 UPGRADE = _load("upgrade")
 
 Argument = bytes | str | int
@@ -47,22 +52,27 @@ Argument = bytes | str | int
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One round trip for one thread: a script, or a plain command when `script` is a string."""
+    """One round trip: a script, or a plain command on a thread's keys when `script` is a string."""
 
     script: Script | str
     thread_id: str
     args: tuple[Argument, ...] = ()
     format: bytes = FORMAT
+    keys: tuple[str, ...] = ()
+    """Other keys than those of the thread."""
+    beside: Call | None = None
+    """What is sent along; its failure is none of this call."""
 
     def command(self, *, whole: bool = False) -> tuple[Argument, ...]:
         """Return the command to send; `whole` sends the text of the script instead of its digest."""
-        keys: tuple[str, ...] = thread_keys(self.thread_id)
+        keys = self.keys or thread_keys(self.thread_id)
         if isinstance(self.script, str):
             return (self.script, *keys, *self.args)
         if self.script.leased:
             keys = (*keys, lease_key(self.thread_id))
         verb, body = ("EVAL", self.script.text) if whole else ("EVALSHA", self.script.sha)
-        return (verb, body, len(keys), *keys, self.format, *self.args)
+        head = (self.format,) if self.script.of_thread else ()
+        return (verb, body, len(keys), *keys, *head, *self.args)
 
 
 Reply = Any

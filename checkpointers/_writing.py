@@ -20,13 +20,14 @@ from langgraph.checkpoint.base import (
 )
 
 from . import _scripts as scripts
-from ._base import Plan, SaverBase, config_of, damaged, namespace_of, thread_of
+from ._base import Plan, config_of, damaged, namespace_of, thread_of
 from ._codec import FORMAT, escape, escape_name, frame, value_name
 from ._logs import LEAST, Log, longer, marks_of_all, new_log
 from ._moving import moved
 from ._scripts import Argument, Call
 from ._upgrade import OLD, upgraded
 from .errors import ValueNotStorable
+from .registry import RegistryPlans
 
 INLINE = 48
 """Bytes of a value up to which it stands in the record itself: a field of its own would be longer."""
@@ -43,7 +44,7 @@ class _At:
     """Channel by the name of its value."""
 
 
-class WritePlans(SaverBase):
+class WritePlans(RegistryPlans):
     """Each operation that writes, as a plan."""
 
     def _plan_put(
@@ -72,9 +73,11 @@ class WritePlans(SaverBase):
         head = (self._ttl_argument(), self._fence_argument(thread_id), at.ns, at.id, escape(parent))
         record = self._record(at, config, checkpoint, metadata)
 
+        note = self._note_put(thread_id, ns, checkpoint)
+
         def call() -> Call:
             rest = (part for name, (kind, what) in entries.items() for part in (name, kind, what))
-            return Call(scripts.PUT, thread_id, (*head, *record, *rest))
+            return Call(scripts.PUT, thread_id, (*head, *record, *rest), beside=note)
 
         # Refused are unchanged values that are gone (the thread expired or was deleted under a running graph), and
         # logs that another writer has made longer: both are sent as a whole.
@@ -150,20 +153,32 @@ class WritePlans(SaverBase):
             idx, name = WRITES_IDX_MAP.get(channel, position), _short(channel, "channel")
             place = (thread_id, ns, checkpoint_id, task, str(idx).encode(), name, b"write")
             args += (idx, name, self._dump(value, channel, place))
-        yield Call(scripts.PUT_WRITES, thread_id, tuple(args))
+        note = self._note_writes(
+            thread_id, namespace_of(config), config["configurable"]["checkpoint_id"], task_id, writes
+        )
+        yield Call(scripts.PUT_WRITES, thread_id, tuple(args), beside=note)
 
     def _plan_delete_thread(self, thread_id: str) -> Plan[None]:
         token = self._fence_argument(str(thread_id))
-        yield Call(scripts.DELETE, str(thread_id), (token,)) if token else Call("UNLINK", str(thread_id))
+        note = self._note(str(thread_id), "", "drop", "")
+        if token:
+            yield Call(scripts.DELETE, str(thread_id), (token,), beside=note)
+        else:
+            yield Call("UNLINK", str(thread_id), beside=note)
 
     def _plan_delete_runs(self, thread_id: str, run_ids: Sequence[str]) -> Plan[None]:
         yield Call(scripts.DELETE_RUNS, thread_id, tuple(escape(str(run_id)) for run_id in run_ids))
 
-    def _plan_prune(self, thread_ids: Sequence[str], strategy: str) -> Plan[None]:
-        if strategy not in ("keep_latest", "delete"):
-            raise ValueError(f"unknown prune strategy {strategy!r}: use 'keep_latest' or 'delete'")
+    def _plan_prune(self, thread_ids: Sequence[str], strategy: str, keep: int) -> Plan[None]:
+        if strategy not in ("keep_latest", "keep_last", "delete"):
+            raise ValueError(f"unknown prune strategy {strategy!r}: use 'keep_latest', 'keep_last' or 'delete'")
+        if keep < 1:
+            raise ValueError(f"keep must be 1 or more, not {keep}: to remove everything use the strategy 'delete'")
         for thread_id in thread_ids:
-            yield Call(scripts.PRUNE if strategy == "keep_latest" else "UNLINK", str(thread_id))
+            if strategy == "delete":
+                yield from self._plan_delete_thread(thread_id)
+            else:
+                yield Call(scripts.PRUNE, str(thread_id), (1 if strategy == "keep_latest" else keep,))
 
     def _plan_copy(self, source: str, target: str) -> Plan[None]:
         # Two calls, not COPY: the threads are in different slots of a cluster.

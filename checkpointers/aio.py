@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import inspect
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -25,41 +25,28 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from ._base import Plan, thread_of
 from ._clients import make_async_client
 from ._codec import KEY_PATTERN, thread_of_key
-from ._core import SaverCore
 from ._failures import FAILURES, explain
-from ._line import Line
 from ._reading import Cursor
 from ._scripts import Call, Reply
 from ._serial import AllowedType
+from ._twins import FromThreads, Home
 from ._upgrade import OLD
 from .encryption import Encryption
 from .errors import ThreadFormatUnknown, WrongLoop
 from .leases import AsyncLeases
+from .registry import AsyncRegistry
 
 T = TypeVar("T")
 
 
-class _Home:
-    """The loop a saver belongs to; its clones share it with the connections."""
-
-    def __init__(self) -> None:
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self._line: Line | None = None
-
-    def line_of(self, client: aredis.Redis | aredis.RedisCluster) -> Line:
-        """Return the line to the server; made at first use, when the loop is known."""
-        if self._line is None:
-            self._line = Line(client)
-        return self._line
-
-
-class AsyncRedisSaver(SaverCore, AsyncLeases):
+class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncRegistry):
     """Keeps checkpoints on a plain Redis or Valkey server; one round trip for each operation.
 
     `client` is an async redis-py client (also a cluster one) of the caller's. `ttl` is in seconds and covers a
     thread as a unit, counted from its last write; `None` keeps threads. `allow` lists the classes that may come
-    back from the store beside LangGraph's own; with `encryption` nothing that is not encrypted is read. Every
-    operation raises an error of `checkpointers.errors` when the server cannot do it.
+    back from the store beside LangGraph's own; with `encryption` nothing that is not encrypted is read; with
+    `registry` each change is noted for `alist_threads` and `alist_waiting`. Every operation raises an error of
+    `checkpointers.errors` when the server cannot do it.
 
     A saver belongs to the event loop that first uses it, because its connections do; another loop gets `WrongLoop`. The
     sync methods work from any other thread, as long as that loop runs.
@@ -73,12 +60,13 @@ class AsyncRedisSaver(SaverCore, AsyncLeases):
         allow: Collection[AllowedType] = (),
         serde: SerializerProtocol | None = None,
         encryption: Encryption | None = None,
+        registry: bool = False,
     ) -> None:
-        super().__init__(ttl=ttl, allow=allow, serde=serde, encryption=encryption)
+        super().__init__(ttl=ttl, allow=allow, serde=serde, encryption=encryption, registry=registry)
         if not inspect.iscoroutinefunction(client.execute_command):
             raise TypeError("AsyncRedisSaver needs an async client; with a sync one, use RedisSaver.")
         self.client = client
-        self._home = _Home()
+        self._home = Home()
 
     @classmethod
     @asynccontextmanager
@@ -90,13 +78,14 @@ class AsyncRedisSaver(SaverCore, AsyncLeases):
         allow: Collection[AllowedType] = (),
         serde: SerializerProtocol | None = None,
         encryption: Encryption | None = None,
+        registry: bool = False,
     ) -> AsyncIterator[AsyncRedisSaver]:
         """Yield a saver on connections of its own, closed in the end.
 
         Raises `UnsupportedUrl` for a URL of no known form. Connects at the first operation.
         """
         client = make_async_client(url)
-        saver = cls(client, ttl=ttl, allow=allow, serde=serde, encryption=encryption)
+        saver = cls(client, ttl=ttl, allow=allow, serde=serde, encryption=encryption, registry=registry)
         saver._home.loop = asyncio.get_running_loop()
         try:
             yield saver
@@ -129,11 +118,21 @@ class AsyncRedisSaver(SaverCore, AsyncLeases):
         await self._arun(self._plan_upgrade(call.thread_id))
         return await self._send(call)
 
+    async def _answers(self, calls: Sequence[Call]) -> builtins.list[Reply]:
+        self._settle()
+        try:
+            return await self._home.line_of(self.client).ask_all(calls)
+        except FAILURES as error:
+            raise explain(error, self.client, "*") from error
+
     async def _arun(self, plan: Plan[T]) -> T:
         try:
             call = next(plan)
             while True:
-                call = plan.send(await self._answer(call))
+                if isinstance(call, builtins.list):
+                    call = plan.send(await self._answers(call))
+                else:
+                    call = plan.send(await self._answer(call))
         except StopIteration as stop:
             return cast(T, stop.value)
 
@@ -211,12 +210,13 @@ class AsyncRedisSaver(SaverCore, AsyncLeases):
         """
         await self._arun(self._plan_copy(source_thread_id, target_thread_id))
 
-    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """Delete all but the latest checkpoint of each namespace (`keep_latest`), or all of them (`delete`).
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest", keep: int = 1) -> None:
+        """Delete all but the latest checkpoint of each namespace (`keep_latest`), or but the last `keep` (`keep_last`).
 
-        Pending writes of what is kept stay, and so do the ancestors that delta channels are rebuilt from.
+        The strategy `delete` leaves none. Pending writes of what is kept stay, and so do the ancestors that delta
+        channels are rebuilt from.
         """
-        await self._arun(self._plan_prune(thread_ids, strategy))
+        await self._arun(self._plan_prune(thread_ids, strategy, keep))
 
     async def aexpire_thread(self, thread_id: str, ttl: float | timedelta | None) -> bool:
         """Let a thread expire in `ttl` seconds, or never (`None`), whatever the saver's own ttl is.
@@ -230,85 +230,6 @@ class AsyncRedisSaver(SaverCore, AsyncLeases):
     ) -> Mapping[str, DeltaChannelHistory]:
         """Return what the ancestors of a checkpoint wrote to each channel since its last stored value."""
         return await self._arun(self._plan_history(config, channels))
-
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        loop = self._home.loop
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        reason = None
-        if here is not None and here is loop:
-            reason = (
-                "A sync method of AsyncRedisSaver would wait for its own loop. Use the async twin (aget_tuple, ...)."
-            )
-        elif loop is None or not loop.is_running():
-            reason = "A sync method of AsyncRedisSaver needs its loop to run in another thread. Use RedisSaver instead."
-        if reason is not None or loop is None:
-            work.close()
-            raise WrongLoop(reason)
-        return asyncio.run_coroutine_threadsafe(work, loop).result()
-
-    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """`aget_tuple`, from another thread."""
-        return self._wait(self.aget_tuple(config))
-
-    def list(
-        self,
-        config: RunnableConfig | None,
-        *,
-        filter: dict[str, Any] | None = None,
-        before: RunnableConfig | None = None,
-        limit: int | None = None,
-    ) -> Iterator[CheckpointTuple]:
-        """`alist`, from another thread, read as a whole."""
-
-        async def collect() -> builtins.list[CheckpointTuple]:
-            return [found async for found in self.alist(config, filter=filter, before=before, limit=limit)]
-
-        yield from self._wait(collect())
-
-    def put(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        """`aput`, from another thread."""
-        return self._wait(self.aput(config, checkpoint, metadata, new_versions))
-
-    def put_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
-    ) -> None:
-        """`aput_writes`, from another thread."""
-        self._wait(self.aput_writes(config, writes, task_id, task_path))
-
-    def delete_thread(self, thread_id: str) -> None:
-        """`adelete_thread`, from another thread."""
-        self._wait(self.adelete_thread(thread_id))
-
-    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """`adelete_for_runs`, from another thread."""
-        self._wait(self.adelete_for_runs(run_ids))
-
-    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """`acopy_thread`, from another thread."""
-        self._wait(self.acopy_thread(source_thread_id, target_thread_id))
-
-    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """`aprune`, from another thread."""
-        self._wait(self.aprune(thread_ids, strategy=strategy))
-
-    def expire_thread(self, thread_id: str, ttl: float | timedelta | None) -> bool:
-        """`aexpire_thread`, from another thread."""
-        return self._wait(self.aexpire_thread(thread_id, ttl))
-
-    def get_delta_channel_history(
-        self, *, config: RunnableConfig, channels: Sequence[str]
-    ) -> Mapping[str, DeltaChannelHistory]:
-        """`aget_delta_channel_history`, from another thread."""
-        return self._wait(self.aget_delta_channel_history(config=config, channels=channels))
 
 
 async def _one(thread_id: str) -> AsyncIterator[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import inspect
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -22,31 +22,34 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from redis.client import NEVER_DECODE
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from ._base import Plan, thread_of
 from ._clients import make_client
 from ._codec import KEY_PATTERN, thread_of_key
-from ._core import SaverCore
 from ._failures import FAILURES, explain
 from ._reading import Cursor
 from ._scripts import Call, Reply
 from ._serial import AllowedType
+from ._twins import InThreads
 from ._upgrade import OLD
 from .encryption import Encryption
 from .errors import ThreadFormatUnknown
 from .leases import SyncLeases
+from .registry import SyncRegistry
 
 T = TypeVar("T")
+_log = logging.getLogger("surefoot.saver")
 
 
-class RedisSaver(SaverCore, SyncLeases):
+class RedisSaver(InThreads, SyncLeases, SyncRegistry):
     """Keeps checkpoints on a plain Redis or Valkey server; one round trip for each operation.
 
     `client` is a sync redis-py client (also a cluster one) of the caller's. `ttl` is in seconds and covers a thread
     as a unit, counted from its last write; `None` keeps threads. `allow` lists the classes that may come back from
-    the store beside LangGraph's own; with `encryption` nothing that is not encrypted is read. Every operation
-    raises an error of `checkpointers.errors` when the server cannot do it. Thread-safe.
+    the store beside LangGraph's own; with `encryption` nothing that is not encrypted is read; with `registry` each
+    change is noted for `list_threads` and `list_waiting`. Every operation raises an error of `checkpointers.errors`
+    when the server cannot do it. Thread-safe.
     """
 
     def __init__(
@@ -57,8 +60,9 @@ class RedisSaver(SaverCore, SyncLeases):
         allow: Collection[AllowedType] = (),
         serde: SerializerProtocol | None = None,
         encryption: Encryption | None = None,
+        registry: bool = False,
     ) -> None:
-        super().__init__(ttl=ttl, allow=allow, serde=serde, encryption=encryption)
+        super().__init__(ttl=ttl, allow=allow, serde=serde, encryption=encryption, registry=registry)
         if inspect.iscoroutinefunction(client.execute_command):
             raise TypeError("RedisSaver needs a sync client; with an async one, use AsyncRedisSaver.")
         self.client = client
@@ -73,6 +77,7 @@ class RedisSaver(SaverCore, SyncLeases):
         allow: Collection[AllowedType] = (),
         serde: SerializerProtocol | None = None,
         encryption: Encryption | None = None,
+        registry: bool = False,
     ) -> Iterator[RedisSaver]:
         """Yield a saver on connections of its own, closed in the end.
 
@@ -80,37 +85,71 @@ class RedisSaver(SaverCore, SyncLeases):
         """
         client = make_client(url)
         try:
-            yield cls(client, ttl=ttl, allow=allow, serde=serde, encryption=encryption)
+            yield cls(client, ttl=ttl, allow=allow, serde=serde, encryption=encryption, registry=registry)
         finally:
             client.close()
 
-    def _send(self, call: Call) -> Reply:
-        try:
+    def _send(self, calls: Sequence[Call]) -> builtins.list[Reply]:
+        """Send calls together, as far as a cluster lets them, and return their answers, which may be exceptions."""
+        commands = [call.command() for call in calls]
+        replies = self._exchange(commands)
+        for at, reply in enumerate(replies):
+            if isinstance(reply, NoScriptError):
+                replies[at] = self._exchange([calls[at].command(whole=True)])[0]
+        return replies
+
+    def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> builtins.list[Reply]:
+        if len(commands) > 1 and isinstance(self.client, redis.Redis):
+            pipe: Any = self.client.pipeline(transaction=False)
+            for command in commands:
+                pipe.execute_command(*command, **{NEVER_DECODE: True})
+            answered: builtins.list[Reply] = pipe.execute(raise_on_error=False)
+            return answered
+        send: Callable[..., Reply] = self.client.execute_command
+        replies: builtins.list[Reply] = []
+        for command in commands:
             try:
-                return self._execute(call.command())
-            except NoScriptError:
-                return self._execute(call.command(whole=True))
+                replies.append(send(*command, **{NEVER_DECODE: True}))
+            except ResponseError as error:
+                replies.append(error)
+        return replies
+
+    def _ask(self, call: Call) -> Reply:
+        try:
+            reply, *noted = self._send([call] if call.beside is None else [call, call.beside])
+            if isinstance(reply, Exception):
+                raise reply
         except FAILURES as error:
             raise explain(error, self.client, call.thread_id) from error
-
-    def _execute(self, command: tuple[Any, ...]) -> Reply:
-        send: Callable[..., Reply] = self.client.execute_command
-        return send(*command, **{NEVER_DECODE: True})
+        for note in noted:
+            if isinstance(note, Exception):
+                _log.warning("a note for the registry was lost: %s", type(note).__name__)
+        return reply
 
     def _answer(self, call: Call) -> Reply:
         try:
-            return self._send(call)
+            return self._ask(call)
         except ThreadFormatUnknown as error:
             if error.format != OLD.decode() or call.format == OLD:
                 raise
         self._run(self._plan_upgrade(call.thread_id))
-        return self._send(call)
+        return self._ask(call)
+
+    def _answers(self, calls: Sequence[Call]) -> builtins.list[Reply]:
+        try:
+            replies = self._send(calls)
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+        except FAILURES as error:
+            raise explain(error, self.client, "*") from error
+        return replies
 
     def _run(self, plan: Plan[T]) -> T:
         try:
             call = next(plan)
             while True:
-                call = plan.send(self._answer(call))
+                call = plan.send(self._answers(call) if isinstance(call, builtins.list) else self._answer(call))
         except StopIteration as stop:
             return cast(T, stop.value)
 
@@ -186,12 +225,13 @@ class RedisSaver(SaverCore, SyncLeases):
         """
         self._run(self._plan_copy(source_thread_id, target_thread_id))
 
-    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """Delete all but the latest checkpoint of each namespace (`keep_latest`), or all of them (`delete`).
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest", keep: int = 1) -> None:
+        """Delete all but the latest checkpoint of each namespace (`keep_latest`), or but the last `keep` (`keep_last`).
 
-        Pending writes of what is kept stay, and so do the ancestors that delta channels are rebuilt from.
+        The strategy `delete` leaves none. Pending writes of what is kept stay, and so do the ancestors that delta
+        channels are rebuilt from.
         """
-        self._run(self._plan_prune(thread_ids, strategy))
+        self._run(self._plan_prune(thread_ids, strategy, keep))
 
     def expire_thread(self, thread_id: str, ttl: float | timedelta | None) -> bool:
         """Let a thread expire in `ttl` seconds, or never (`None`), whatever the saver's own ttl is.
@@ -205,64 +245,3 @@ class RedisSaver(SaverCore, SyncLeases):
     ) -> Mapping[str, DeltaChannelHistory]:
         """Return what the ancestors of a checkpoint wrote to each channel since its last stored value."""
         return self._run(self._plan_history(config, channels))
-
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """`get_tuple`, in a thread."""
-        return await asyncio.to_thread(self.get_tuple, config)
-
-    async def alist(
-        self,
-        config: RunnableConfig | None,
-        *,
-        filter: dict[str, Any] | None = None,
-        before: RunnableConfig | None = None,
-        limit: int | None = None,
-    ) -> AsyncIterator[CheckpointTuple]:
-        """`list`, read as a whole in a thread."""
-        found = await asyncio.to_thread(
-            lambda: builtins.list(self.list(config, filter=filter, before=before, limit=limit))
-        )
-        for item in found:
-            yield item
-
-    async def aput(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        """`put`, in a thread."""
-        return await asyncio.to_thread(self.put, config, checkpoint, metadata, new_versions)
-
-    async def aput_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
-    ) -> None:
-        """`put_writes`, in a thread."""
-        await asyncio.to_thread(self.put_writes, config, writes, task_id, task_path)
-
-    async def adelete_thread(self, thread_id: str) -> None:
-        """`delete_thread`, in a thread."""
-        await asyncio.to_thread(self.delete_thread, thread_id)
-
-    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """`delete_for_runs`, in a thread."""
-        await asyncio.to_thread(self.delete_for_runs, run_ids)
-
-    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """`copy_thread`, in a thread."""
-        await asyncio.to_thread(self.copy_thread, source_thread_id, target_thread_id)
-
-    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """`prune`, in a thread."""
-        await asyncio.to_thread(lambda: self.prune(thread_ids, strategy=strategy))
-
-    async def aexpire_thread(self, thread_id: str, ttl: float | timedelta | None) -> bool:
-        """`expire_thread`, in a thread."""
-        return await asyncio.to_thread(self.expire_thread, thread_id, ttl)
-
-    async def aget_delta_channel_history(
-        self, *, config: RunnableConfig, channels: Sequence[str]
-    ) -> Mapping[str, DeltaChannelHistory]:
-        """`get_delta_channel_history`, in a thread."""
-        return await asyncio.to_thread(lambda: self.get_delta_channel_history(config=config, channels=channels))

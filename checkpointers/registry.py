@@ -1,0 +1,296 @@
+"""A registry of threads and an inbox, so that nobody has to scan a server to know what is on it.
+
+A saver with `registry=True` notes beside each write what changed: the latest checkpoint of the root namespace, whether
+anything is next, the `outcome`, pending interrupts with their tier and due time, the class of an error. Notes go into
+one of 64 shards by the thread's id, so that no key is hot and no script needs two slots of a cluster. A note that was
+lost (an outage between the two commands) is made up for by `reconcile`.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
+
+from langgraph.checkpoint.base import Checkpoint, CheckpointTuple
+from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
+
+from . import _scripts as scripts
+from ._base import Plan, config_of
+from ._reading import ReadPlans
+from ._scripts import Argument, Call
+
+T = TypeVar("T")
+SHARDS: Final = 64
+Order = Literal["newest", "soonest"]
+Status = Literal["done", "failed", "waiting", "running", "stalled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A pending interrupt."""
+
+    id: str
+    tier: str = ""
+    due_at: float | None = None
+    """Seconds since the epoch, from the `due_at` of the interrupt's value."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadEntry:
+    """What the registry knows of a thread."""
+
+    thread_id: str
+    checkpoint_id: str
+    """The latest of the root namespace; empty before the first."""
+    changed_at: float
+    """Seconds since the epoch, by the server's clock."""
+    next: bool
+    """Whether a node is to run next."""
+    outcome: str = ""
+    """The text in the channel `outcome`, of graphs that have one."""
+    interrupts: tuple[Asked, ...] = ()
+    error: str = ""
+    """The class of the exception that a task ended with at the latest checkpoint."""
+
+    def status(self, *, held: bool) -> Status:
+        """Say where the thread stands; `held` tells whether a living worker has its lease."""
+        if self.interrupts:
+            return "waiting"
+        if held:
+            return "running"
+        if self.outcome:
+            return "failed" if self.outcome.startswith("failed") else "done"
+        if self.error:
+            return "failed"
+        return "stalled" if self.next or not self.checkpoint_id else "done"
+
+
+class RegistryPlans(ReadPlans):
+    """Notes beside writes, and what is asked of the registry."""
+
+    def _note(self, thread_id: str, ns: str, kind: str, checkpoint_id: str, *args: Argument) -> Call | None:
+        """Return the command beside a write, None for a saver without a registry and for subgraphs."""
+        if not self.registry or ns:
+            return None
+        token = self._fence_argument(thread_id)
+        told = (
+            _raw(thread_id),
+            token,
+            kind,
+            _raw(checkpoint_id),
+            *(_raw(a) if isinstance(a, str) else a for a in args),
+        )
+        return Call(scripts.REGISTER, thread_id, told, keys=_keys(thread_id))
+
+    def _note_put(self, thread_id: str, ns: str, checkpoint: Checkpoint) -> Call | None:
+        if not self.registry or ns:
+            return None
+        return self._note(thread_id, ns, "put", checkpoint["id"], *_standing(checkpoint))
+
+    def _note_writes(
+        self, thread_id: str, ns: str, checkpoint_id: str, task_id: str, writes: Iterable[tuple[str, Any]]
+    ) -> Call | None:
+        """Return a note where a task asks or fails; other writes change nothing that is registered."""
+        if not self.registry or ns:
+            return None
+        told = [(channel, value) for channel, value in writes if channel in (INTERRUPT, ERROR)]
+        if not told:
+            return None
+        error, asked = _told(told)
+        return self._note(thread_id, ns, "write", checkpoint_id, task_id, error, *asked)
+
+    def _plan_seen(self, thread_id: str) -> Plan[None]:
+        if (note := self._note(thread_id, "", "seen", "")) is not None:
+            yield note
+
+    def _plan_drop(self, thread_id: str) -> Plan[None]:
+        if (note := self._note(thread_id, "", "drop", "")) is not None:
+            yield note
+
+    def _plan_registered(self, order: Order, limit: int | None) -> Plan[list[ThreadEntry]]:
+        """Read the first entries of all shards in one go."""
+        name = "changed" if order == "newest" else "waiting"
+        calls = [
+            Call(scripts.REGISTERED, "", (order, limit or 10**9), keys=(_key(shard, "threads"), _key(shard, name)))
+            for shard in range(SHARDS)
+        ]
+        replies = yield calls
+        found = [entry for reply in replies for entry in _entries(reply)]
+        if order == "newest":
+            found.sort(key=lambda entry: (-entry.changed_at, entry.thread_id))
+        else:
+            found.sort(key=lambda entry: (_due(entry), entry.thread_id))
+        return found if limit is None else found[:limit]
+
+    def _plan_entry(self, thread_id: str) -> Plan[ThreadEntry | None]:
+        keys = _keys(thread_id)
+        found = _entries((yield Call(scripts.REGISTERED, thread_id, (_raw(thread_id),), keys=keys[:2])))
+        return found[0] if found else None
+
+    def _plan_reconcile(self, thread_id: str, found: CheckpointTuple | None) -> Plan[None]:
+        """Write what a reading of a thread says; a thread without checkpoints goes."""
+        if found is None:
+            yield from self._plan_drop(thread_id)
+            return
+        error, asked = _told([(channel, value) for _task, channel, value in found.pending_writes or ()])
+        args = (*_standing(found.checkpoint), error, *asked)
+        if (note := self._note(thread_id, "", "set", found.checkpoint["id"], *args)) is not None:
+            yield note
+
+
+class SyncRegistry(RegistryPlans):
+    """The registry of a sync saver."""
+
+    def list_threads(self, limit: int | None = None) -> list[ThreadEntry]:
+        """Return the threads that changed last, at most `limit`; one trip, whatever else is on the server."""
+        return self._run(self._plan_registered("newest", limit))
+
+    def list_waiting(self, limit: int | None = None) -> list[ThreadEntry]:
+        """Return the threads with pending interrupts, those first whose answer is due first."""
+        return self._run(self._plan_registered("soonest", limit))
+
+    def find_thread(self, thread_id: str) -> ThreadEntry | None:
+        """Return what the registry knows of one thread."""
+        return self._run(self._plan_entry(thread_id))
+
+    def reconcile(self, thread_ids: Iterable[str] | None = None) -> int:
+        """Write the entries of threads anew from their checkpoints, those of all threads by default; return how many.
+
+        Threads without checkpoints lose their entry. All threads means a scan of the server.
+        """
+        done = 0
+        known = [entry.thread_id for entry in self.list_threads()] if thread_ids is None else []
+        for thread_id in dict.fromkeys([*known, *self._threads()] if thread_ids is None else thread_ids):
+            found = self._run(self._plan_get(latest_of(thread_id)))
+            self._run(self._plan_reconcile(thread_id, found))
+            done += 1
+        return done
+
+    def _run(self, plan: Plan[T]) -> T:
+        raise NotImplementedError
+
+    def _threads(self) -> Iterator[str]:
+        raise NotImplementedError
+
+
+class AsyncRegistry(RegistryPlans):
+    """The registry of an async saver, as that of `SyncRegistry`."""
+
+    async def alist_threads(self, limit: int | None = None) -> list[ThreadEntry]:
+        """Return the threads that changed last, at most `limit`; one trip, whatever else is on the server."""
+        return await self._arun(self._plan_registered("newest", limit))
+
+    async def alist_waiting(self, limit: int | None = None) -> list[ThreadEntry]:
+        """Return the threads with pending interrupts, those first whose answer is due first."""
+        return await self._arun(self._plan_registered("soonest", limit))
+
+    async def afind_thread(self, thread_id: str) -> ThreadEntry | None:
+        """Return what the registry knows of one thread."""
+        return await self._arun(self._plan_entry(thread_id))
+
+    async def anote_thread(self, thread_id: str) -> None:
+        """Put a thread to the registry before its first checkpoint."""
+        await self._arun(self._plan_seen(thread_id))
+
+    async def areconcile(self, thread_ids: Iterable[str] | None = None) -> int:
+        """Write the entries of threads anew from their checkpoints, those of all threads by default; return how many.
+
+        Threads without checkpoints lose their entry. All threads means a scan of the server.
+        """
+        if thread_ids is None:
+            known = [entry.thread_id for entry in await self.alist_threads()]
+            thread_ids = dict.fromkeys([*known, *[thread_id async for thread_id in self._threads()]])
+        done = 0
+        for thread_id in thread_ids:
+            found = await self._arun(self._plan_get(latest_of(thread_id)))
+            await self._arun(self._plan_reconcile(thread_id, found))
+            done += 1
+        return done
+
+    async def _arun(self, plan: Plan[T]) -> T:
+        raise NotImplementedError
+
+    def _threads(self) -> AsyncIterator[str]:
+        raise NotImplementedError
+
+
+def latest_of(thread_id: str) -> Any:
+    """Return the config that names the latest checkpoint of a thread's root namespace."""
+    config = config_of(thread_id, "", "")
+    del config["configurable"]["checkpoint_id"]
+    return config
+
+
+def _standing(checkpoint: Checkpoint) -> tuple[str, str]:
+    """Return whether anything is next, and the outcome."""
+    values = checkpoint["channel_values"]
+    following = any(
+        name.startswith(("branch:to:", "__start__")) or (name == "__pregel_tasks" and value)
+        for name, value in values.items()
+    )
+    outcome = values.get("outcome")
+    return ("1" if following else "", outcome[:100] if isinstance(outcome, str) else "")
+
+
+def _told(writes: Sequence[tuple[str, Any]]) -> tuple[str, list[str]]:
+    """Return the class of an error, and id, tier and due time of each interrupt; nothing of what they say."""
+    error, asked = "", list[str]()
+    for channel, value in writes:
+        if channel == ERROR:
+            error = type(value).__name__ if isinstance(value, BaseException) else "Error"
+        elif channel == INTERRUPT:
+            for one in value if isinstance(value, (list, tuple)) else [value]:
+                due = _field(one, "due_at")
+                tier = _field(one, "tier")
+                told = (str(getattr(one, "id", "")), tier[:40] if isinstance(tier, str) else "",
+                        str(float(due)) if isinstance(due, (int, float)) else "")  # fmt: skip
+                asked += told
+    return error, asked
+
+
+def _field(interrupt: Any, name: str) -> Any:
+    value = getattr(interrupt, "value", None)
+    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
+
+
+def _entries(flat: Sequence[bytes]) -> list[ThreadEntry]:
+    found = []
+    for thread, raw in zip(flat[::2], flat[1::2], strict=True):
+        told = json.loads(raw.decode("utf-8", "surrogatepass"))
+        # What was written belongs to the latest checkpoint or to one that is history.
+        now = told["w"] == told["c"] and bool(told["c"])
+        listed = [one for asked in told["i"].values() for one in asked] if now and isinstance(told["i"], dict) else []
+        asked = tuple(Asked(id_, tier, float(due) if due else None) for id_, tier, due in listed)
+        found.append(
+            ThreadEntry(
+                thread_id=thread.decode("utf-8", "surrogatepass"),
+                checkpoint_id=told["c"],
+                changed_at=int(told["t"]) / 1e6,
+                next=told["n"],
+                outcome=told["o"],
+                interrupts=tuple({one.id: one for one in asked}.values()),
+                error=told["e"] if now else "",
+            )
+        )
+    return found
+
+
+def _due(entry: ThreadEntry) -> float:
+    return min((one.due_at for one in entry.interrupts if one.due_at is not None), default=float("inf"))
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _keys(thread_id: str) -> tuple[str, str, str]:
+    """Return the keys of the shard that a thread is in."""
+    shard = zlib.crc32(_raw(thread_id)) % SHARDS
+    return _key(shard, "threads"), _key(shard, "changed"), _key(shard, "waiting")
+
+
+def _key(shard: int, name: str) -> str:
+    return f"surefoot:{{r.{shard:02}}}:{name}"
