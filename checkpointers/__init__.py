@@ -8,12 +8,14 @@ directory) and `embedded:DIRECTORY`.
 """
 
 from ._clients import connect, connect_async
+from ._codec import thread_keys
 from ._failures import server_errors
 from ._open import open_saver
 from .aio import AsyncRedisSaver
 from .encryption import Encryption, new_key
 from .errors import (
     EmbeddedUnavailable,
+    KeyMissing,
     LeaseLost,
     RecordDamaged,
     SaverDenied,
@@ -36,6 +38,7 @@ __all__ = [
     "AsyncRedisSaver",
     "EmbeddedUnavailable",
     "Encryption",
+    "KeyMissing",
     "Lease",
     "LeaseLost",
     "RecordDamaged",
@@ -56,4 +59,5 @@ __all__ = [
     "new_key",
     "open_saver",
     "server_errors",
+    "thread_keys",
 ]

@@ -20,8 +20,8 @@ from ._logs import Logs
 from ._pack import pack, unpack
 from ._scripts import Argument, Call, Reply
 from ._serial import AllowedType, SafeSerializer
-from .encryption import Encryption
-from .errors import RecordDamaged, ValueNotStorable
+from .encryption import Encryption, NoKey
+from .errors import KeyMissing, RecordDamaged, ValueNotStorable
 
 T = TypeVar("T")
 Place = tuple[str, *tuple[bytes, ...]]
@@ -122,4 +122,5 @@ def _bound(place: Place) -> bytes:
 
 def damaged(thread_id: str, error: Exception) -> RecordDamaged:
     """Return the error of a record that cannot be read."""
-    return RecordDamaged(f"Thread {thread_id!r} holds a record that cannot be read: {error}.")
+    kind = KeyMissing if isinstance(error, NoKey) else RecordDamaged
+    return kind(f"Thread {thread_id!r} holds a record that cannot be read: {error}.")

@@ -10,8 +10,8 @@ from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ._clients import make_client
 from ._serial import AllowedType
+from ._urls import server_of
 from .aio import AsyncRedisSaver
 from .encryption import Encryption
 from .saver import RedisSaver
@@ -53,10 +53,12 @@ def open_saver(
     allow: Collection[AllowedType] = (),
     serde: SerializerProtocol | None = None,
     encryption: Encryption | None = None,
+    registry: bool = False,
 ) -> OpenSaver:
     """Return a saver for `with` or `async with`, whichever the caller writes.
 
     `ttl` is in seconds. Raises `UnsupportedUrl` at once for a URL of no known form; connects at the first operation.
     """
-    make_client(url).close()
-    return OpenSaver(url, {"ttl": ttl, "allow": allow, "serde": serde, "encryption": encryption})
+    server_of(url)
+    options = {"ttl": ttl, "allow": allow, "serde": serde, "encryption": encryption, "registry": registry}
+    return OpenSaver(url, options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from .encryption import SEALED
+from .encryption import SEALED, NoKey
 
 CODES: Final = {"msgpack": b"m", "null": b"n", "bytes": b"b", "bytearray": b"a"}
 _TAGS: Final = {code[0]: tag for tag, code in CODES.items()}
@@ -70,6 +70,7 @@ def unpack(packed: bytes) -> tuple[str, bytes]:
         tag, _, data = data.partition(b"\0")
         return tag.decode(), data
     if not code or code[0] not in _TAGS:
-        hint = "; it is encrypted, and the saver has no keys" if first == SEALED else ""
-        raise ValueError(f"the kind of its bytes is unknown{hint}")
+        if first == SEALED:
+            raise NoKey("it is encrypted, and the saver has no keys")
+        raise ValueError("the kind of its bytes is unknown")
     return _TAGS[code[0]], data

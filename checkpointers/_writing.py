@@ -21,7 +21,7 @@ from langgraph.checkpoint.base import (
 
 from . import _scripts as scripts
 from ._base import Plan, config_of, damaged, namespace_of, thread_of
-from ._codec import FORMAT, escape, escape_name, frame, value_name
+from ._codec import FORMAT, escape, escape_name, frame, thread_keys, value_name
 from ._logs import LEAST, Log, longer, marks_of_all, new_log
 from ._moving import moved
 from ._scripts import Argument, Call
@@ -200,6 +200,12 @@ class WritePlans(RegistryPlans):
             size = sum(map(len, flat))
             pairs = (part for pair in fields.items() for part in pair)
             done = yield Call(scripts.UPGRADE, thread_id, (size, FORMAT, *pairs), format=OLD)
+
+    def _plan_quarantine(self, thread_id: str) -> Plan[bool]:
+        keys = thread_keys(str(thread_id))
+        aside = tuple(f"{key}.quarantined" for key in keys)
+        note = self._note(str(thread_id), "", "drop", "")
+        return bool((yield Call(scripts.QUARANTINE, str(thread_id), keys=(*keys, *aside), beside=note)))
 
     def _plan_expire(self, thread_id: str, ttl: float | timedelta | None) -> Plan[bool]:
         seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl

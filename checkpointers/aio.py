@@ -231,6 +231,13 @@ class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncRegistry):
         """Return what the ancestors of a checkpoint wrote to each channel since its last stored value."""
         return await self._arun(self._plan_history(config, channels))
 
+    async def aquarantine(self, thread_id: str) -> bool:
+        """Put a thread that cannot be read aside, under keys that end in `.quarantined`; it reads as empty then.
+
+        Return whether it was there.
+        """
+        return await self._arun(self._plan_quarantine(thread_id))
+
 
 async def _one(thread_id: str) -> AsyncIterator[str]:
     yield thread_id

@@ -20,6 +20,10 @@ SEALED: Final = b"e"
 _NONCE: Final = 12
 
 
+class NoKey(ValueError):
+    """Bytes are encrypted with a key that is not there."""
+
+
 class Encryption:
     """Keys by id; the first encrypts what is written, all of them decrypt what is read."""
 
@@ -62,7 +66,10 @@ class Encryption:
         return head + nonce + self._ciphers[self._current].encrypt(nonce, data, head + place)
 
     def unseal(self, sealed: bytes, place: bytes) -> bytes:
-        """Decrypt a record; raises `ValueError` for one that is not encrypted, not ours, or not of this place."""
+        """Decrypt a record; raises `ValueError` for one that is not encrypted, not ours, or not of this place.
+
+        For one of a key that is not there that is a `NoKey`.
+        """
         from cryptography.exceptions import InvalidTag
 
         if sealed[:1] != SEALED:
@@ -70,7 +77,7 @@ class Encryption:
         end = 2 + sealed[1] if len(sealed) > 1 else 2
         head, name = sealed[:end], sealed[2:end]
         if name not in self._ciphers:
-            raise ValueError(f"its key {name.decode(errors='replace')!r} is not among the keys")
+            raise NoKey(f"its key {name.decode(errors='replace')!r} is not among the keys")
         try:
             return self._ciphers[name].decrypt(sealed[end : end + _NONCE], sealed[end + _NONCE :], head + place)
         except (InvalidTag, ValueError):

@@ -12,6 +12,7 @@ the server could not be asked.
     ├── ThreadConflict            the target of a copy already holds something else
     ├── LeaseLost                 somebody else holds the thread's lease now: nothing was written
     ├── RecordDamaged             a stored record was changed, cut off, or is not encrypted as it has to be
+    │   └── KeyMissing            it is encrypted, and its key is not among those that the saver has
     ├── TypeNotAllowed            a stored type is not in the allow-list, or can no longer be rebuilt
     ├── ValueNotStorable          a value cannot be written in a form that is safe to read back
     ├── UnsupportedUrl            the URL is of no known form (also a ValueError)
@@ -62,6 +63,10 @@ class LeaseLost(SaverError):
 
 class RecordDamaged(SaverError):
     """A stored record cannot be read: changed, cut off, moved, or not encrypted as this saver demands."""
+
+
+class KeyMissing(RecordDamaged):
+    """A stored record is encrypted with a key that the saver does not have."""
 
 
 class TypeNotAllowed(SaverError):

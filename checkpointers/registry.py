@@ -21,9 +21,11 @@ from . import _scripts as scripts
 from ._base import Plan, config_of
 from ._reading import ReadPlans
 from ._scripts import Argument, Call
+from .errors import RecordDamaged, ThreadFormatUnknown, TypeNotAllowed
 
 T = TypeVar("T")
 SHARDS: Final = 64
+UNREADABLE: Final = (RecordDamaged, TypeNotAllowed, ThreadFormatUnknown)
 Order = Literal["newest", "soonest"]
 Status = Literal["done", "failed", "waiting", "running", "stalled"]
 
@@ -159,12 +161,16 @@ class SyncRegistry(RegistryPlans):
     def reconcile(self, thread_ids: Iterable[str] | None = None) -> int:
         """Write the entries of threads anew from their checkpoints, those of all threads by default; return how many.
 
-        Threads without checkpoints lose their entry. All threads means a scan of the server.
+        Threads without checkpoints lose their entry, those that cannot be read keep it. All threads means a scan of
+        the server.
         """
         done = 0
         known = [entry.thread_id for entry in self.list_threads()] if thread_ids is None else []
         for thread_id in dict.fromkeys([*known, *self._threads()] if thread_ids is None else thread_ids):
-            found = self._run(self._plan_get(latest_of(thread_id)))
+            try:
+                found = self._run(self._plan_get(latest_of(thread_id)))
+            except UNREADABLE:
+                continue
             self._run(self._plan_reconcile(thread_id, found))
             done += 1
         return done
@@ -198,14 +204,18 @@ class AsyncRegistry(RegistryPlans):
     async def areconcile(self, thread_ids: Iterable[str] | None = None) -> int:
         """Write the entries of threads anew from their checkpoints, those of all threads by default; return how many.
 
-        Threads without checkpoints lose their entry. All threads means a scan of the server.
+        Threads without checkpoints lose their entry, those that cannot be read keep it. All threads means a scan of
+        the server.
         """
         if thread_ids is None:
             known = [entry.thread_id for entry in await self.alist_threads()]
             thread_ids = dict.fromkeys([*known, *[thread_id async for thread_id in self._threads()]])
         done = 0
         for thread_id in thread_ids:
-            found = await self._arun(self._plan_get(latest_of(thread_id)))
+            try:
+                found = await self._arun(self._plan_get(latest_of(thread_id)))
+            except UNREADABLE:
+                continue
             await self._arun(self._plan_reconcile(thread_id, found))
             done += 1
         return done

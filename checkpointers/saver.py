@@ -245,3 +245,10 @@ class RedisSaver(InThreads, SyncLeases, SyncRegistry):
     ) -> Mapping[str, DeltaChannelHistory]:
         """Return what the ancestors of a checkpoint wrote to each channel since its last stored value."""
         return self._run(self._plan_history(config, channels))
+
+    def quarantine(self, thread_id: str) -> bool:
+        """Put a thread that cannot be read aside, under keys that end in `.quarantined`; it reads as empty then.
+
+        Return whether it was there.
+        """
+        return self._run(self._plan_quarantine(thread_id))

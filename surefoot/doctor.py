@@ -1,6 +1,6 @@
 """`surefoot doctor`: is everything here that a run needs, and is anything left behind?
 
-Nothing is paid for and nothing is changed. Each finding says what to do about it.
+Nothing is paid for, and nothing is changed unless it is asked for. Each finding says what to do about it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, SecretStr
 
@@ -21,7 +21,6 @@ from surefoot.words import count, one_line
 
 if TYPE_CHECKING:
     from surefoot.settings import Settings
-    from surefoot.store import Store
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -44,8 +43,12 @@ class Finding(BaseModel):
     advice: str = ""
 
 
-async def examine() -> list[Finding]:
-    """Check everything and return the findings; a check that fails itself is a finding too."""
+async def examine(*, repair: bool = False, quarantine: bool = False) -> list[Finding]:
+    """Check everything and return the findings; a check that fails itself is a finding too.
+
+    With `repair` the registry of threads is written anew from their checkpoints, with `quarantine` threads whose
+    records are damaged are put aside. Nothing else is changed.
+    """
     findings = [*_python(), *_shadows()]
     try:
         from surefoot.settings import settings
@@ -54,7 +57,7 @@ async def examine() -> list[Finding]:
     except Exception as error:
         return [*findings, Finding(name="settings", level="fail", told=redact(str(error)))]
     findings += [_settings(current), _tracing(), *_provider(current), *await _endpoint(current)]
-    return findings + await _server(current)
+    return findings + await _server(current, repair=repair, quarantine=quarantine)
 
 
 def _python() -> list[Finding]:
@@ -190,17 +193,18 @@ def _answered(host: str, status: int) -> Finding:
     return Finding(name="endpoint", level="ok", told=f"{host} answers")
 
 
-async def _server(current: Settings) -> list[Finding]:
+async def _server(current: Settings, *, repair: bool, quarantine: bool) -> list[Finding]:
     """Look at what the server holds, then at how it is set up."""
     from checkpointers import SaverDenied, SaverError
+    from surefoot.doctor_server import examine_server
     from surefoot.doctor_threads import examine_threads
     from surefoot.store import open_store
 
     try:
         async with open_store(current.redis_url) as store:
-            threads = await examine_threads(store)
+            threads = await examine_threads(store, repair=repair, quarantine=quarantine)
             try:
-                return [*await _server_findings(store), *threads]
+                return [*await examine_server(store), *threads]
             except SaverDenied:
                 told = "answers, but does not tell how it is set up"
                 advice = "see to it yourself: appendonly yes, maxmemory-policy noeviction"
@@ -211,32 +215,6 @@ async def _server(current: Settings) -> list[Finding]:
     except Exception as error:
         told = f"{type(error).__name__}: {redact(str(error))}"
         return [Finding(name="threads", level="fail", told=told, advice="SUREFOOT_DEBUG=1 surefoot threads shows more")]
-
-
-async def _server_findings(store: Store) -> list[Finding]:
-    info = await store.server_info()
-    name = "Valkey" if "valkey_version" in info else "Redis"
-    version = info.get("valkey_version") or info.get("redis_version", "?")
-    memory = info.get("used_memory_human", "?")
-    findings = [Finding(name="server", level="ok", told=f"{name} {version}, {memory} used")]
-    if str(info.get("aof_enabled", info.get("appendonly"))) in ("1", "yes", "True"):
-        findings.append(Finding(name="persistence", level="ok", told="append-only file on"))
-    else:
-        findings.append(Finding(name="persistence", level="warn", told="the append-only file is off: a restart of the "
-                                "server loses what it has not saved", advice="set appendonly yes"))  # fmt: skip
-    findings.append(_eviction(info))
-    return findings
-
-
-def _eviction(info: dict[str, Any]) -> Finding:
-    policy = str(info.get("maxmemory_policy") or info.get("maxmemory-policy") or "unknown")
-    limited = str(info.get("maxmemory", 0)) != "0"
-    if policy == "noeviction" or not limited:
-        told = policy if limited else f"{policy}, no memory limit"
-        return Finding(name="eviction", level="ok", told=told)
-    level: Level = "fail" if policy.startswith("allkeys") else "warn"
-    return Finding(name="eviction", level=level, told=f"{policy}: a full server deletes threads that are still needed",
-                   advice="set maxmemory-policy noeviction")  # fmt: skip
 
 
 def told_keys(keys: list[str], noun: str) -> str:

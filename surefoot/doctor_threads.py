@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.errors import InvalidUpdateError
 
-from checkpointers import SaverError
+from checkpointers import KeyMissing, RecordDamaged, SaverError
 from state import Checked, redact
 from surefoot.doctor import Finding, told_keys
 from surefoot.errors import UsageError
@@ -22,10 +22,14 @@ MAX_READ = 500
 """Most threads that are read in full: the unfinished ones first."""
 
 
-async def examine_threads(store: Store) -> list[Finding]:
+async def examine_threads(store: Store, *, repair: bool = False, quarantine: bool = False) -> list[Finding]:
     """Look through the threads that the server holds."""
+    findings = []
+    if repair:
+        told = f"{count(await store.repair(), 'thread')} read, the registry written anew"
+        findings.append(Finding(name="registry", level="ok", told=told))
     records = await store.records()
-    findings = [Finding(name="threads", level="ok", told=count(len(records), "thread"))]
+    findings.append(Finding(name="threads", level="ok", told=count(len(records), "thread")))
     stalled = [record.key for record in records if record.status == "stalled"]
     if stalled:
         findings.append(Finding(name="stalled", level="warn", told=told_keys(stalled, "thread"),
@@ -34,31 +38,44 @@ async def examine_threads(store: Store) -> list[Finding]:
     late = [r.key for r in records if r.waits_for == "person" and r.status == "waiting" and (r.until or now) < now]
     if late:
         findings.append(Finding(name="overdue", level="warn", told=told_keys(late, "question"), advice=shell("inbox")))
-    return findings + await _broken(store, records)
+    return findings + await _broken(store, records, quarantine=quarantine)
 
 
-async def _broken(store: Store, records: list[ThreadRecord]) -> list[Finding]:
+async def _broken(store: Store, records: list[ThreadRecord], *, quarantine: bool) -> list[Finding]:
     """Read threads and check every value against its field; finished ones only as far as time allows."""
     order = sorted(records, key=lambda record: record.status == "done")[:MAX_READ]
     broken: dict[str, str] = {}
+    aside: list[str] = []
     for record in order:
-        why = await _why_broken(store, record)
+        try:
+            why = await _why_broken(store, record)
+        except RecordDamaged as error:
+            why = redact(str(error))
+            # What lacks a key is whole: it is the key that has to be found.
+            if quarantine and not isinstance(error, KeyMissing):
+                await store.put_aside(record)
+                aside.append(record.key)
+                continue
         if why:
             broken[record.key] = why
+    if aside:
+        told = f"{told_keys(aside, 'damaged thread')} put aside"
+        return [Finding(name="quarantine", level="warn", told=told, advice="run these items again with --rerun")]
     if not broken:
         return [Finding(name="broken", level="ok", told=f"none, {count(len(order), 'thread')} read")]
     first = next(iter(broken))
     return [Finding(name="broken", level="fail", told=f"{told_keys(list(broken), 'thread')} ({broken[first]})",
-                    advice=f"{shell('explain', first)}; run the item again with --rerun")]  # fmt: skip
+                    advice=f"{shell('explain', first)}; run the item again with --rerun, or put damaged "
+                    f"threads aside with {shell('doctor', '--quarantine')}")]  # fmt: skip
 
 
 async def _why_broken(store: Store, record: ThreadRecord) -> str:
     try:
         raw = await store.channels(record.thread_id)
         return _why_unreadable(pipeline(record.pipeline), raw.values)
-    except UsageError as error:
-        return redact(str(error))
-    except SaverError as error:
+    except RecordDamaged:
+        raise
+    except (UsageError, SaverError) as error:
         return redact(str(error))
 
 

@@ -16,7 +16,11 @@ class Settings(CallSettings):
     """What the runner needs beside the settings of the calls."""
 
     redis_url: str = Field(default="embedded:", validation_alias="SUREFOOT_REDIS_URL")
-    """`redis://`, `rediss://`, `unix://`, `embedded:` or `embedded:DIRECTORY`."""
+    """Any URL of `checkpointers`; `embedded:` is a private server in the user's data directory."""
+    retention_days: float = Field(default=30, ge=0, le=36_500, validation_alias="SUREFOOT_RETENTION_DAYS")
+    """Days after which a finished thread is deleted; 0 keeps all. One that waits is never deleted."""
+    compact: bool = Field(default=True, validation_alias="SUREFOOT_COMPACT")
+    """Whether a finished thread keeps its last checkpoint alone, which tells its whole story."""
     parallel: int = Field(default=50, ge=1, le=10_000, validation_alias="SUREFOOT_PARALLEL")
     """Threads under way at the same time."""
     log_level: Literal["off", "debug", "info", "warning"] = Field(default="off", validation_alias="SUREFOOT_LOG_LEVEL")

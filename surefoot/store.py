@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 
-from checkpointers import AsyncRedisSaver, connect_async, server_errors
+from checkpointers import AsyncRedisSaver, Encryption, ThreadEntry, connect_async, server_errors, thread_keys
 from nodes.call import Guard, limits_of
 from nodes.call.redis_guard import RedisGuard
 from nodes.drift import Drift
@@ -22,7 +22,7 @@ from surefoot.telemetry import start_telemetry
 from surefoot.threads import RawThread, Status, ThreadRecord, id_of_key
 
 INDEX = "surefoot:threads"
-"""Sorted set of all thread ids by the time of their last change."""
+"""Sorted set of thread ids in which earlier versions listed all threads."""
 
 _PAGE = 500
 
@@ -52,12 +52,21 @@ class Store:
             await self._client.ping()
 
     async def save(self, record: ThreadRecord) -> None:
-        """Write a thread's record and put it at the top of the list."""
+        """Write a thread's record and put it at the top of the list; a finished thread gets its end."""
+        finished = record.status in ("done", "failed")
+        keep_ms = round(settings().retention_days * 86_400_000)
+        if finished and record.status == "done" and settings().compact:
+            await self.saver.aprune([record.thread_id])
+        expires = finished and keep_ms > 0
+        if expires or record.expires:
+            # A thread that is taken up again has no end.
+            await self.saver.aexpire_thread(record.thread_id, keep_ms / 1000 if expires else None)
+        record = record.model_copy(update={"expires": expires})
         with server_errors(self._client):
-            pipe = self._client.pipeline(transaction=False)
-            pipe.set(record_key(record.thread_id), record.model_dump_json())
-            pipe.zadd(INDEX, {record.thread_id: record.updated_at})
-            await pipe.execute()
+            await self._client.set(
+                record_key(record.thread_id), record.model_dump_json(), px=keep_ms if expires else None
+            )
+        await self.saver.anote_thread(record.thread_id)
 
     async def drift(self, pipeline: str, namespace: str) -> Drift:
         """Return the watches over the results of a pipeline, new ones where there are none."""
@@ -90,29 +99,52 @@ class Store:
         self, status: str | None = None, pipeline: str | None = None, namespace: str | None = None
     ) -> list[ThreadRecord]:
         """Return the records of all threads, or of those that fit, the last changed first."""
-        with server_errors(self._client):
-            ids = [raw.decode() for raw in await self._client.zrevrange(INDEX, 0, -1)]
-            raws: list[bytes | None] = []
-            for start in range(0, len(ids), _PAGE):
-                pipe = self._client.pipeline(transaction=False)
-                for thread_id in ids[start : start + _PAGE]:
-                    pipe.get(record_key(thread_id))
-                raws += await pipe.execute()
-        records = [ThreadRecord.model_validate_json(raw) for raw in raws if raw is not None]
+        records = await self._read([entry.thread_id for entry in await self._listed()])
         fitting = [r for r in records if pipeline in (None, r.pipeline) and namespace in (None, r.namespace)]
         records = await self._with_live_status(fitting)
         return [record for record in records if status in (None, record.status)]
 
     async def latest(self, pipeline: str, limit: int = _PAGE) -> list[ThreadRecord]:
         """Return the finished ones among the threads of a pipeline that changed last, at most `limit` looked at."""
-        with server_errors(self._client):
-            ids = [raw.decode() for raw in await self._client.zrevrange(INDEX, 0, limit - 1)]
-            pipe = self._client.pipeline(transaction=False)
-            for thread_id in ids:
-                pipe.get(record_key(thread_id))
-            raws = await pipe.execute() if ids else []
-        found = [ThreadRecord.model_validate_json(raw) for raw in raws if raw is not None]
+        found = await self._read([entry.thread_id for entry in await self._listed(limit)])
         return [record for record in found if record.pipeline == pipeline and record.status == "done"]
+
+    async def _listed(self, limit: int | None = None) -> list[ThreadEntry]:
+        """Return what the saver has registered, the last changed first."""
+        with server_errors(self._client):
+            listed_before = [raw.decode() for raw in await self._client.zrange(INDEX, 0, -1)]
+        if listed_before:
+            await self.saver.areconcile(listed_before)
+            # Those too that have no checkpoint yet; oldest first, so that the order stays.
+            for thread_id in listed_before:
+                await self.saver.anote_thread(thread_id)
+            with server_errors(self._client):
+                await self._client.delete(INDEX)
+        return await self.saver.alist_threads(limit)
+
+    async def repair(self) -> int:
+        """Write the list of threads anew from checkpoints and records; return how many threads were read."""
+        read = await self.saver.areconcile()
+        with server_errors(self._client):
+            async for key in self._client.scan_iter(match=record_key("*"), count=1000):
+                thread_id = key.decode().removeprefix("surefoot:thread:{").removesuffix("}")
+                if await self.saver.afind_thread(thread_id) is None:
+                    await self.saver.anote_thread(thread_id)
+        return read
+
+    async def _read(self, ids: list[str]) -> list[ThreadRecord]:
+        """Return the records of threads; one whose time was over leaves the registry."""
+        raws: list[bytes | None] = []
+        with server_errors(self._client):
+            for start in range(0, len(ids), _PAGE):
+                pipe = self._client.pipeline(transaction=False)
+                for thread_id in ids[start : start + _PAGE]:
+                    pipe.get(record_key(thread_id))
+                raws += await pipe.execute()
+        unknown = [thread_id for thread_id, raw in zip(ids, raws, strict=True) if raw is None]
+        if unknown:
+            await self.saver.areconcile(unknown[:_PAGE])
+        return [ThreadRecord.model_validate_json(raw) for raw in raws if raw is not None]
 
     async def _with_live_status(self, records: list[ThreadRecord]) -> list[ThreadRecord]:
         """A thread that says `running` without a living lease has stalled: its process is gone."""
@@ -126,10 +158,24 @@ class Store:
         await self.saver.adelete_thread(thread_id)
         await self.guard.forget(thread_id)
         with server_errors(self._client):
-            pipe = self._client.pipeline(transaction=False)
-            pipe.delete(record_key(thread_id))
-            pipe.zrem(INDEX, thread_id)
-            await pipe.execute()
+            await self._client.delete(record_key(thread_id))
+
+    async def put_aside(self, record: ThreadRecord) -> None:
+        """Take a thread whose checkpoints are damaged out of the way; its record says what became of it."""
+        await self.saver.aquarantine(record.thread_id)
+        told = "its checkpoints are damaged and were put aside: run the item again with --rerun"
+        await self.save(record.model_copy(update={"status": "failed", "error": told, "waits_for": "", "until": None}))
+
+    async def memory_of(self, thread_ids: list[str]) -> list[int]:
+        """Return the bytes of memory that each thread takes, its record included."""
+        sizes = []
+        with server_errors(self._client):
+            for thread_id in thread_ids:
+                used = [
+                    await self._client.memory_usage(key) for key in (*thread_keys(thread_id), record_key(thread_id))
+                ]
+                sizes.append(sum(size or 0 for size in used))
+        return sizes
 
     async def channels(self, thread_id: str) -> RawThread:
         """Read a thread without its graph: works also when its state no longer fits the schema."""
@@ -193,10 +239,14 @@ async def open_store(url: str | None = None, *, guard: Guard | None = None) -> A
     `guard` replaces the one on that server.
     """
     start_telemetry()
+    try:
+        encryption = Encryption.from_environment()
+    except (ValueError, ImportError) as error:
+        raise UsageError(str(error)) from None
     async with connect_async(url or settings().redis_url) as client:
         shared = RedisGuard(client, limits_of(settings()))
         try:
-            yield Store(client, AsyncRedisSaver(client), guard or shared)
+            yield Store(client, AsyncRedisSaver(client, encryption=encryption, registry=True), guard or shared)
         finally:
             await shared.aclose()
 

@@ -76,6 +76,8 @@ class ThreadRecord(BaseModel):
     tier: str = ""
     reasons: list[str] = Field(default_factory=list)
     default_action: str = ""
+    expires: bool = False
+    """Whether the thread and this record are deleted after the time for which finished threads are kept."""
     context: RunContext = Field(default_factory=RunContext)
     """What the run was started with; LangGraph does not persist it."""
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cli_tools import TICKETS, Cli, write_tickets
 
-from surefoot.doctor import _eviction
+from surefoot.doctor_server import eviction
 from surefoot.store import open_store
 from surefoot.testing import OpenAIEndpoint
 
@@ -75,7 +75,7 @@ def test_tracing_is_pointed_out(cli: Cli) -> None:
     [("noeviction", 10, "ok"), ("allkeys-lru", 0, "ok"), ("allkeys-lru", 10, "fail"), ("volatile-ttl", 10, "warn")],
 )
 def test_an_eviction_policy_that_loses_threads_is_named(policy: str, limit: int, level: str) -> None:
-    assert _eviction({"maxmemory_policy": policy, "maxmemory": limit}).level == level
+    assert eviction({"maxmemory_policy": policy, "maxmemory": limit}).level == level
 
 
 def test_stalled_overdue_and_broken_threads_are_found(cli: Cli, embedded_url: str, tmp_path: Path) -> None:

@@ -47,13 +47,21 @@ def draw(
     return DONE
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> int:
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Write the list of threads anew from what is stored.")
+    ] = False,
+    quarantine: Annotated[
+        bool, typer.Option("--quarantine", help="Put threads aside whose records are damaged.")
+    ] = False,
+) -> int:
     """Check installation, settings, server and threads."""
     from rich.text import Text
 
     from surefoot.doctor import examine
 
-    findings = asyncio.run(examine())
+    findings = asyncio.run(examine(repair=repair, quarantine=quarantine))
     if as_json:
         write_json([finding.model_dump() for finding in findings])
     else:
