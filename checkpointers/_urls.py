@@ -50,6 +50,7 @@ def server_of(url: str) -> Server:
     scheme, _, topology = url.partition(":")[0].partition("+")
     try:
         if "://" in url and scheme in _PLAIN and not topology:
+            parse_url(url)  # type: ignore[no-untyped-call]  # redis-py
             return Server("server")
         if "://" in url and scheme in ("redis", "rediss") and topology in ("cluster", "sentinel"):
             return _several(url, scheme, topology)

@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 
 from checkpointers import connect
-from checkpointers._codec import KEY_PATTERN
 from surefoot.store import open_store
 from surefoot.testing import KEY, MODEL, PRICES, OpenAIEndpoint, schema_in, status, support_responder
 from surefoot.threads import RawThread, thread_id
@@ -131,7 +130,7 @@ def registered(client: Any) -> int:
 
 def checkpointed(client: Any) -> int:
     """Count the threads that the saver holds a checkpoint of."""
-    return len(client.keys(KEY_PATTERN))
+    return len(client.keys("surefoot:{t.*}:index"))
 
 
 STEPS = {"category": "category", "urgency": "urgency", "draft": "draft"}

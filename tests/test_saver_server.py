@@ -272,6 +272,7 @@ async def test_a_server_that_speaks_another_language_is_told(answer: bytes, told
 
 def test_a_server_without_tls_is_told(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("checkpointers._clients.CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr("checkpointers._clients.SOCKET_TIMEOUT", 0.5)
     url = valkey_url.replace("redis://", "rediss://")
     told = pytest.raises(SaverUnavailable, match="needs redis:// in the URL")
     with connect(url) as client, told, server_errors(client):
