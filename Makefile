@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.surefoot-ready
 
 .PHONY: run test fuzz check lint types layers bench-accuracy bench-content bench-fraud bench-batch bench-chaos bench-guard bench-parsing \
-	bench-paid-calls studio lock clean help
+	bench-paid-calls bench-savers studio lock clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -47,6 +47,9 @@ bench-parsing: $(STAMP) ## malformed answers that become right values
 
 bench-paid-calls: $(STAMP) ## kill -9 at random during 500 paid calls
 	$(BIN)/python benchmarks/paid_calls.py
+
+bench-savers: $(STAMP) ## our savers beside others; SUREFOOT_BENCH_PEERS is where those are installed
+	$(BIN)/python benchmarks/savers.py
 
 bench-content: $(STAMP) ## the gates on planted bad summaries
 	$(BIN)/python benchmarks/content_gates.py
