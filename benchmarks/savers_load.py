@@ -60,8 +60,10 @@ class Walk:
             "count": self.count,
             "question": QUESTION,
             "labels": {"language": "en", "urgent": True},
+            # Whoever runs next, as LangGraph stores it.
+            "branch:to:answer": None,
         }
-        changed = ["count"] if self.versions else list(values)
+        changed = ["count", "branch:to:answer"] if self.versions else list(values)
         if self.grows:
             # A new list of the same messages, as the reducer of LangGraph makes it.
             values["messages"] = messages(2000)[: self.first + self.count]

@@ -51,16 +51,16 @@ def _quantiles(values: Sequence[float]) -> tuple[float, float]:
     return p50, p99
 
 
-async def _lengthen(walks: Sequence[Walk], steps: int) -> dict[bool, list[float]]:
-    """Add steps to all threads in turn, 64 side by side; return ms of put + put_writes by whether the state grows."""
-    took: dict[bool, list[float]] = {False: [], True: []}
+async def _lengthen(walks: Sequence[Walk], steps: int) -> list[float]:
+    """Add steps to threads in turn, 64 side by side; return ms of put + put_writes."""
+    took: list[float] = []
 
     async def client(own: Sequence[Walk]) -> None:
         for _ in range(steps):
             for walk in own:
                 began = time.perf_counter()
                 await walk.astep()
-                took[walk.grows].append((time.perf_counter() - began) * 1000)
+                took.append((time.perf_counter() - began) * 1000)
 
     await asyncio.gather(*(client(walks[number::CLIENTS]) for number in range(CLIENTS)))
     return took
@@ -85,9 +85,7 @@ def _client_mb() -> float:
 async def _soak(contender: Contender, threads: int, steps: int, as_json: bool) -> None:
     dice, began, done = random.Random(3), time.perf_counter(), 0
     messages(max(2000, steps + 1))
-    # Not every second one: a client takes each 64th.
     walks = [Walk(contender.saver, grows=number < threads // 2) for number in range(threads)]
-    dice.shuffle(walks)
     small, growing = ([walk for walk in walks if walk.grows is grows] for grows in (False, True))
     held = await contender.size()
     if not as_json:
@@ -98,12 +96,14 @@ async def _soak(contender: Contender, threads: int, steps: int, as_json: bool) -
         target = steps * tenth // 10
         if target == done:
             continue
-        took = await _lengthen(walks, target - done)
+        # One after the other, because long states take the time of the others on one loop.
+        took_small = await _lengthen(small, target - done)
+        took_growing = await _lengthen(growing, target - done)
         now = await contender.size()
         seen = Tenth(
             target, time.perf_counter() - began, (now - held) / threads / (target - done), now / 2**20, _client_mb(),
-            _quantiles(took[False]), await _read(contender, small, dice),
-            _quantiles(took[True]), await _read(contender, growing, dice),
+            _quantiles(took_small), await _read(contender, small, dice),
+            _quantiles(took_growing), await _read(contender, growing, dice),
         )  # fmt: skip
         held, done = now, target
         row = [f"{cell:>{max(9, len(name))}}" for cell, name in zip(seen.cells(), HEADER, strict=True)]

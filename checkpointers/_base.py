@@ -85,12 +85,17 @@ class SaverBase(BaseCheckpointSaver[str]):
     def _dump(self, value: Any, name: str, place: Place) -> bytes:
         return self._seal(self._pack(value, name), place)
 
+    def _open(self, data: bytes, place: Place) -> bytes:
+        """Decrypt bytes of a place, when there are keys; raises `RecordDamaged` with the thread."""
+        try:
+            return data if self.encryption is None else self.encryption.unseal(data, _bound(place))
+        except ValueError as error:
+            raise damaged(place[0], error) from error
+
     def _load(self, data: bytes, place: Place) -> Any:
         """Rebuild a value; raises `RecordDamaged` with the thread, and `TypeNotAllowed`."""
         try:
-            if self.encryption is not None:
-                data = self.encryption.unseal(data, _bound(place))
-            return self.serde.loads_typed(unpack(data))
+            return self.serde.loads_typed(unpack(self._open(data, place)))
         except ValueError as error:
             raise damaged(place[0], error) from error
 

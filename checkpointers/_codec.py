@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
+from langgraph.checkpoint.base import Checkpoint
+
 FORMAT = b"2"
 """The version of everything stored for a thread; scripts refuse a thread that carries another one."""
 
@@ -65,14 +67,17 @@ def unescape(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogatepass")
 
 
+@lru_cache(maxsize=16_384)
+def _name_of_text(channel: str, version: str) -> bytes:
+    """The name of one value, which the checkpoints that share it ask for in turn."""
+    return escape_name(channel) + b"\0s" + escape(version)
+
+
 def value_name(channel: str, version: Version) -> bytes:
     """Return the name of one channel value; versions of different types never meet."""
     if isinstance(version, str):
-        tail = b"s" + escape(version)
-    elif isinstance(version, float):
-        tail = b"f" + repr(version).encode()
-    else:
-        tail = b"i" + str(int(version)).encode()
+        return _name_of_text(channel, version)
+    tail = b"f" + repr(version).encode() if isinstance(version, float) else b"i" + str(int(version)).encode()
     return escape_name(channel) + b"\0" + tail
 
 
@@ -82,20 +87,22 @@ def frame(parts: Iterable[bytes]) -> bytes:
 
 
 def unframe(data: bytes) -> list[bytes]:
-    """Undo `frame`."""
+    """Undo `frame`; raises `ValueError` and `struct.error` for what it never makes."""
     parts, at = [], 0
     while at < len(data):
         (size,) = _LENGTH.unpack_from(data, at)
         at += _LENGTH.size
         parts.append(data[at : at + size])
         at += size
+    if at != len(data):
+        raise ValueError("it is cut off")
     return parts
 
 
 class Ref(NamedTuple):
     """What a checkpoint's record says about one channel: its version, and where the value is.
 
-    `kind` is empty for a value in a field of its own or for none at all, `i` for one that stands here, `l` for the
+    `kind` is empty for a value in a field of its own, `e` for none, `i` for one that stands here, `l` for the
     beginning of a log, `x` for a variant (see the put script).
     """
 
@@ -121,8 +128,8 @@ def _version_of(raw: bytes) -> Version:
 
 
 def field_of(ns: bytes, entry: bytes, ref: Ref) -> bytes:
-    """Return the field that an entry of refs means; empty for a value that stands in the entry."""
-    if ref.kind == "i":
+    """Return the field that an entry of refs means; empty for an entry that says all by itself."""
+    if ref.kind in ("i", "e"):
         return b""
     if ref.kind == "l":
         return b"g" + ns + b"\0" + escape(ref.channel) + b"\0" + ref.payload[:8]
@@ -132,6 +139,14 @@ def field_of(ns: bytes, entry: bytes, ref: Ref) -> bytes:
 def log_of(ref: Ref) -> tuple[bytes, int]:
     """Return the id of a log, and how many of its elements an entry of refs means."""
     return ref.payload[:8], _LENGTH.unpack_from(ref.payload, 8)[0]
+
+
+def follows(checkpoint: Checkpoint) -> bool:
+    """Tell whether a checkpoint says that a node is to run next."""
+    return any(
+        name.startswith(("branch:to:", "__start__")) or (name == "__pregel_tasks" and value)
+        for name, value in checkpoint["channel_values"].items()
+    )
 
 
 def starts_of(directory: bytes) -> tuple[int, ...]:
@@ -147,3 +162,5 @@ def unframe_writes(entries: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         at += _WRITE.size
         yield idx, entries[at : at + name], entries[at + name : at + name + body]
         at += name + body
+    if at != len(entries):
+        raise ValueError("its writes are cut off")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import redis
 import redis.asyncio as aredis
@@ -29,6 +30,7 @@ from redis.sentinel import MasterNotFoundError
 from .errors import (
     EmbeddedUnavailable,
     LeaseLost,
+    RecordDamaged,
     SaverDenied,
     SaverError,
     SaverFull,
@@ -36,6 +38,9 @@ from .errors import (
     ThreadConflict,
     ThreadFormatUnknown,
 )
+
+_CUT_OFF: Final = re.compile(r"SFDAMAGED ([\w ]+\w)|data string too short")
+"""What a script says of bytes that no client writes, and what the server's `struct` library does."""
 
 
 def place_of(client: Any) -> str:
@@ -79,6 +84,8 @@ def explain(error: BaseException, client: Any, thread_id: str) -> SaverError:
             f"Thread {thread_id!r} was taken by another worker after this one's lease had expired, so nothing was "
             "written. Stop working on it; the other one goes on."
         )
+    if isinstance(error, ResponseError) and (found := _CUT_OFF.search(text)):
+        return RecordDamaged(f"Thread {thread_id!r} holds a record that cannot be read: {found[1] or 'it is cut off'}.")
     if code == "SFCONFLICT":
         return ThreadConflict(f"Thread {thread_id!r} already holds other data, so nothing was copied. Choose a new id.")
     if isinstance(error, (AuthenticationError, AuthenticationWrongNumberOfArgsError)) or code in (

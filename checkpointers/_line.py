@@ -1,59 +1,149 @@
 """The way to the server from one event loop: what is asked at about the same moment is sent together.
 
-A command of its own costs redis-py several times what the server needs for it: a connection from the pool, timers,
-metrics, a parser that is awaited line by line. Here one batch at a time is under way on each of two connections; what
-is asked meanwhile waits and makes the next batch. redis-py opens the connections (TLS, users, Sentinel) and brings lost
-ones back; a cluster's batches go through its pipeline, which finds the node of each key.
+A single server has one connection that all share (`Lane`), brought back when it is lost: a script may run twice
+without harm. A cluster's commands go through redis-py's pipeline, which finds the node of each key; two batches are
+under way at a time, and what is asked meanwhile makes the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final, Protocol
 
-import hiredis
 import redis.asyncio as aredis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from ._failures import FAILURES
+from ._lane import ANSWER_S, WAITING, Lane
 from ._scripts import Call, Reply
 
 _log = logging.getLogger("surefoot.saver")
 
-LANES: Final = 2
-"""Batches under way: the server works on one while this process packs and reads the other."""
+AGAIN: Final = 10
+"""Times that a command is asked again whose connection was lost; connecting has attempts of its own."""
+PAUSE_S: Final = 0.05
+"""Before each of these but the first, as for a failover."""
+BATCHES: Final = 2
+"""Batches under way to a cluster."""
 BATCH: Final = 64
 """Most commands of a batch: the first one waits for the answers of all."""
-WAITING: Final = 10_000
-"""Commands that may wait to be sent; whoever comes then waits to be let in, so that memory stays bounded."""
-ANSWER_S: Final = 20.0
-"""Seconds within which a batch has to be answered."""
 
 
-@dataclass(slots=True)
-class _Question:
-    call: Call
-    answer: asyncio.Future[Reply]
+class Line(Protocol):
+    """What a saver asks; it belongs to the loop that uses it."""
+
+    async def ask(self, call: Call) -> Reply:
+        """Send a call and what is beside it, and return its answer; raises what redis-py raises."""
+
+    async def ask_all(self, calls: Sequence[Call]) -> list[Reply]:
+        """Send calls together and return their answers."""
+
+    async def aclose(self) -> None:
+        """Give the connections back."""
 
 
-class Line:
-    """The line of one client; it belongs to the loop that uses it."""
+def line_to(client: aredis.Redis | aredis.RedisCluster) -> Line:
+    """Return the line to a server or a cluster."""
+    return ClusterLine(client) if isinstance(client, aredis.RedisCluster) else ServerLine(client)
 
-    def __init__(self, client: aredis.Redis | aredis.RedisCluster) -> None:
-        self.client = client
-        self._waiting: deque[_Question] = deque()
-        self._lanes: set[asyncio.Task[None]] = set()
+
+class ServerLine:
+    """The line to one server."""
+
+    def __init__(self, client: aredis.Redis) -> None:
+        self._pool: Any = client.connection_pool
+        self._lane: Lane | None = None
+        self._opening: asyncio.Task[Lane] | None = None
+        self._closed = False
+
+    async def ask(self, call: Call) -> Reply:
+        """Send a call and what is beside it, and return its answer; raises what redis-py raises."""
+        lane = self._lane
+        if lane is None or lane.failure is not None or lane.full:
+            lane = await self._open()
+        answer = lane.ask(call)
+        if call.beside is None:
+            return await self._answered(call, answer)
+        beside = lane.ask(call.beside)
+        try:
+            return await self._answered(call, answer)
+        finally:
+            await without_harm(self._answered(call.beside, beside))
+
+    async def ask_all(self, calls: Sequence[Call]) -> list[Reply]:
+        """Send calls together and return their answers."""
+        lane = await self._open()
+        asked = [(call, lane.ask(call)) for call in calls]
+        answers = await asyncio.gather(*(self._answered(*each) for each in asked), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return answers
+
+    async def aclose(self) -> None:
+        """Give the connection back; whoever still asks is told so."""
+        self._closed = True
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        if self._lane is not None:
+            await self._lane.aclose()
+
+    async def _open(self) -> Lane:
+        while True:
+            if self._closed:
+                raise RedisConnectionError("the saver is closed")
+            if (lane := self._lane) is None or lane.failure is not None:
+                if self._opening is None:
+                    self._opening = asyncio.create_task(self._connect())
+                    self._opening.add_done_callback(self._opened)
+                # All wait for one attempt, and share its failure.
+                lane = await _shared(self._opening)
+            if not lane.full:
+                return lane
+            await lane.space()
+
+    async def _connect(self) -> Lane:
+        # The pool's connections try as often as their client says.
+        return Lane(await self._pool.get_connection(), self._pool)
+
+    def _opened(self, opening: asyncio.Task[Lane]) -> None:
+        self._opening = None
+        if not opening.cancelled() and opening.exception() is None:
+            self._lane = opening.result()
+
+    async def _answered(self, call: Call, answer: asyncio.Future[Reply]) -> Reply:
+        """Return an answer; after a lost connection, and for a script that the server does not know, ask again."""
+        whole, turns = False, 0
+        while True:
+            try:
+                return await answer
+            except (NoScriptError, RedisConnectionError) as error:
+                if turns == AGAIN:
+                    raise
+                whole = whole or isinstance(error, NoScriptError)
+            if turns:
+                await asyncio.sleep(PAUSE_S)
+            turns += 1
+            answer = (await self._open()).ask(call, whole=whole)
+
+
+class ClusterLine:
+    """The line to a cluster."""
+
+    def __init__(self, client: aredis.RedisCluster) -> None:
+        self._client = client
+        self._waiting: deque[tuple[Call, asyncio.Future[Reply]]] = deque()
+        self._batches: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._room.set()
 
     async def ask(self, call: Call) -> Reply:
-        """Send a call and return its answer; raises what redis-py raises. One that is cancelled early is not sent."""
+        """Send a call and what is beside it, and return its answer; raises what redis-py raises."""
         while len(self._waiting) >= WAITING:
             self._room.clear()
             await self._room.wait()
@@ -63,111 +153,61 @@ class Line:
             return await answer
         finally:
             if beside is not None:
-                await _without_harm(beside)
+                await without_harm(beside)
 
     async def ask_all(self, calls: Sequence[Call]) -> list[Reply]:
         """Send calls together and return their answers."""
         return list(await asyncio.gather(*map(self._ask, calls)))
 
+    async def aclose(self) -> None:
+        """Let what is under way end."""
+        await asyncio.gather(*self._batches, return_exceptions=True)
+
     def _ask(self, call: Call) -> asyncio.Future[Reply]:
         loop = asyncio.get_running_loop()
-        question = _Question(call, loop.create_future())
-        self._waiting.append(question)
-        if len(self._lanes) < LANES:
-            lane = loop.create_task(self._serve())
-            self._lanes.add(lane)
-            lane.add_done_callback(self._lanes.discard)
-        return question.answer
+        answer: asyncio.Future[Reply] = loop.create_future()
+        self._waiting.append((call, answer))
+        if len(self._batches) < BATCHES:
+            serving = loop.create_task(self._serve())
+            self._batches.add(serving)
+            serving.add_done_callback(self._batches.discard)
+        return answer
 
     async def _serve(self) -> None:
         """Send batches until nothing waits."""
-        client, connection = self.client, None
-        try:
-            while batch := self._batch():
-                try:
-                    if isinstance(client, aredis.RedisCluster):
-                        await self._route(client, batch)
-                        continue
-                    if connection is None:
-                        connection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
-                    await self._exchange(connection, batch)
-                except asyncio.CancelledError:
-                    _fail(batch, RedisConnectionError("the event loop has ended"))
-                    raise
-                except Exception as error:
-                    _fail(batch, error)
-        finally:
-            if connection is not None and not isinstance(client, aredis.RedisCluster):
-                await client.connection_pool.release(connection)
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            batch = [(call, answer) for call, answer in batch if not answer.done()]
+            if not self._room.is_set() and len(self._waiting) < WAITING // 2:
+                self._room.set()
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    await self._route(batch)
+            except asyncio.CancelledError:
+                _fail(batch, RedisConnectionError("the event loop has ended"))
+                raise
+            except Exception as error:
+                _fail(batch, error)
 
-    def _batch(self) -> list[_Question]:
-        batch: list[_Question] = []
-        while self._waiting and len(batch) < BATCH:
-            question = self._waiting.popleft()
-            if not question.answer.done():
-                batch.append(question)
-        if not self._room.is_set() and len(self._waiting) < WAITING // 2:
-            self._room.set()
-        return batch
-
-    async def _exchange(self, connection: Any, batch: Sequence[_Question]) -> None:
-        """Send a batch on one connection and hand out the answers; a lost connection is made again."""
-
-        async def send() -> None:
-            left = [question for question in batch if not question.answer.done()]
-            commands = [question.call.command() for question in left]
-            unknown = []
-            for question, reply in zip(left, await _replies(connection, commands), strict=True):
-                if isinstance(reply, NoScriptError):
-                    unknown.append(question)
-                else:
-                    _settle(question, reply)
-            whole = [question.call.command(whole=True) for question in unknown]
-            for question, reply in zip(unknown, await _replies(connection, whole), strict=True):
-                _settle(question, reply)
-
-        async def lost(_error: Exception) -> None:
-            await connection.disconnect(nowait=True)
-
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                await connection.retry.call_with_retry(send, lost)
-        except BaseException:
-            # What is still to come on it would be taken for the answers of the next batch.
-            await connection.disconnect(nowait=True)
-            raise
-
-    async def _route(self, client: aredis.RedisCluster, batch: Sequence[_Question]) -> None:
-        left, whole = list(batch), False
+    async def _route(self, left: list[tuple[Call, asyncio.Future[Reply]]]) -> None:
+        whole = False
         while left:
-            pipe = client.pipeline()
-            for question in left:
-                pipe.execute_command(*question.call.command(whole=whole))
+            pipe = self._client.pipeline()
+            for call, _ in left:
+                pipe.execute_command(*call.command(whole=whole))
             unknown = []
-            for question, reply in zip(left, await pipe.execute(raise_on_error=False), strict=True):
+            for (call, answer), reply in zip(left, await pipe.execute(raise_on_error=False), strict=True):
                 if isinstance(reply, NoScriptError) and not whole:
-                    unknown.append(question)
-                else:
-                    _settle(question, reply)
+                    unknown.append((call, answer))
+                elif not answer.done():
+                    if isinstance(reply, Exception):
+                        answer.set_exception(reply)
+                    else:
+                        answer.set_result(reply)
             left, whole = unknown, True
 
 
-async def _replies(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Send commands in one go and return the answers; one that the server refuses has an exception for an answer."""
-    if not commands:
-        return []
-    # redis-py packs in Python what this does in C, for a tenth of the time of an operation.
-    await connection.send_packed_command(b"".join(map(hiredis.pack_command, commands)), check_health=False)
-    replies: list[Any] = []
-    for _ in commands:
-        try:
-            replies.append(await connection.read_response(disable_decoding=True, timeout=math.inf))
-        except ResponseError as error:
-            replies.append(error)
-    return replies
-
-
-async def _without_harm(note: asyncio.Future[Reply]) -> None:
+async def without_harm(note: Awaitable[Reply]) -> None:
     """Wait for what was sent along; what it could not do is made up for later."""
     try:
         await note
@@ -175,15 +215,18 @@ async def _without_harm(note: asyncio.Future[Reply]) -> None:
         _log.warning("a note for the registry was lost: %s", type(error).__name__)
 
 
-def _settle(question: _Question, reply: Any) -> None:
-    if question.answer.done():
-        return
-    if isinstance(reply, Exception):
-        question.answer.set_exception(reply)
-    else:
-        question.answer.set_result(reply)
+async def _shared(opening: asyncio.Task[Lane]) -> Lane:
+    """Wait for what others wait for too; that it was cancelled is not that this one is."""
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        own = asyncio.current_task()
+        if opening.cancelled() and not (own and own.cancelling()):
+            raise RedisConnectionError("the saver is closed") from None
+        raise
 
 
-def _fail(batch: Sequence[_Question], error: Exception) -> None:
-    for question in batch:
-        _settle(question, error)
+def _fail(batch: Sequence[tuple[Call, asyncio.Future[Reply]]], error: Exception) -> None:
+    for _, answer in batch:
+        if not answer.done():
+            answer.set_exception(error)

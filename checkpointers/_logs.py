@@ -8,102 +8,26 @@ another object, that was changed in place, or that holds what cannot be looked i
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
-import decimal
-import enum
 import os
 import struct
 import threading
-import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import is_
 from typing import Any, Final
 
-from pydantic import BaseModel
+from ._marks import Marks
 
 LEAST: Final = 512
 """Bytes of a stored list below which it is no log: a directory and segments would be longer."""
 SEGMENTS: Final = 32
 """Segments of single puts that are merged into one."""
-MOST_PARTS: Final = 1_000_000
-"""Containers that are remembered in all, about 150 bytes each."""
-
-_ATOMS: Final = frozenset(
-    {str, int, float, bool, bytes, type(None), complex, datetime.datetime, datetime.date, datetime.time,
-     datetime.timedelta, decimal.Decimal, uuid.UUID}
-)  # fmt: skip
-"""Types whose values never change."""
+MOST_PARTS: Final = 5_000_000
+"""Containers that are remembered in all, about 30 bytes each beside the values, which a run at work has anyway."""
 
 _APPEND: Final = struct.Struct(">IIII")
 _COUNT: Final = struct.Struct(">I")
-
-Part = tuple[Any, Callable[[Any], Sequence[Any]], tuple[Any, ...]]
-"""A container, how to get what is in it, and what was in it when it was stored."""
-
-
-def _of_dict(value: dict[Any, Any]) -> Sequence[Any]:
-    return [*value.keys(), *value.values()]
-
-
-def _of_model(value: BaseModel) -> Sequence[Any]:
-    extra = value.__pydantic_extra__
-    return [*value.__dict__.values(), *_of_dict(extra)] if extra else list(value.__dict__.values())
-
-
-def _of_dataclass(value: Any) -> Sequence[Any]:
-    return list(vars(value).values())
-
-
-def _looker(value: Any) -> Callable[[Any], Sequence[Any]] | None:
-    kind = type(value)
-    if kind is list or kind is tuple:
-        return _itself
-    if kind is dict:
-        return _of_dict
-    if isinstance(value, BaseModel):
-        return _of_model
-    return _of_dataclass if dataclasses.is_dataclass(value) and hasattr(value, "__dict__") else None
-
-
-def _itself(value: Sequence[Any]) -> Sequence[Any]:
-    return value
-
-
-def marks_of(element: Any) -> list[Part] | None:
-    """Return all containers of an element with what is in them; None when some part of it cannot be looked into."""
-    parts: list[Part] = []
-    left = [element]
-    while left:
-        value = left.pop()
-        look = None if type(value) in _ATOMS or isinstance(value, enum.Enum) else _looker(value)
-        if look is not None:
-            inside = tuple(look(value))
-            parts.append((value, look, inside))
-            left.extend(inside)
-        elif type(value) not in _ATOMS and not isinstance(value, enum.Enum):
-            return None
-    return parts
-
-
-def marks_of_all(elements: Sequence[Any]) -> list[list[Part]] | None:
-    """Return the marks of each element; None when one of them has none."""
-    found = []
-    for element in elements:
-        if (marks := marks_of(element)) is None:
-            return None
-        found.append(marks)
-    return found
-
-
-def _unchanged(parts: Iterable[Part]) -> bool:
-    for value, look, inside in parts:
-        now = look(value)
-        if len(now) != len(inside) or not all(map(is_, now, inside)):
-            return False
-    return True
 
 
 @dataclass(frozen=True)
@@ -116,41 +40,33 @@ class Log:
     single: int
     """Segments at the end that hold the elements of one put each."""
     elements: tuple[Any, ...]
-    marks: tuple[list[Part], ...]
-    parts: int
-    """Containers in all marks."""
+    marks: Marks
 
     def begins(self, value: Sequence[Any]) -> bool:
         """Tell whether a list begins with the elements of this log, none of them changed."""
         count = len(self.elements)
-        return (
-            len(value) >= count
-            and all(map(is_, value, self.elements))
-            and all(_unchanged(parts) for parts in self.marks)
-        )
+        return len(value) >= count and all(map(is_, value, self.elements)) and self.marks.unchanged()
 
     def payload(self) -> bytes:
         """Return what an entry of refs says."""
         return self.id + _COUNT.pack(len(self.elements))
 
 
-def new_log(value: Sequence[Any], marks: list[list[Part]]) -> Log:
+def new_log(value: Sequence[Any], marks: Marks) -> Log:
     """Return a log with one segment."""
-    return Log(os.urandom(8), (0,), 0, tuple(value), tuple(marks), sum(map(len, marks)))
+    return Log(os.urandom(8), (0,), 0, tuple(value), marks)
 
 
-def known_log(log_id: bytes, starts: tuple[int, ...], value: Sequence[Any], marks: list[list[Part]]) -> Log:
+def known_log(log_id: bytes, starts: tuple[int, ...], value: Sequence[Any], marks: Marks) -> Log:
     """Return a log that was read."""
     single = 0
     ends = (*starts[1:], len(value))
     while single < min(SEGMENTS, len(starts) - 1) and ends[-1 - single] - starts[-1 - single] < SEGMENTS:
         single += 1
-    return Log(log_id, starts, single, tuple(value), tuple(marks), sum(map(len, marks)))
+    return Log(log_id, starts, single, tuple(value), marks)
 
 
-def longer(
-    log: Log, value: Sequence[Any], marks: list[list[Part]], dump: Callable[[int, list[Any]], bytes]
-) -> tuple[Log, bytes]:
+def longer(log: Log, value: Sequence[Any], marks: Marks, dump: Callable[[int, list[Any]], bytes]) -> tuple[Log, bytes]:
     """Return the log with the elements that a list has more, and the argument that stores them.
 
     `dump` makes the bytes of a segment from the number of its first element and its elements.
@@ -164,8 +80,7 @@ def longer(
     else:
         packed = dump(has, list(value[has:]))
     head = log.id + _APPEND.pack(has, len(value) - has, first, len(merged))
-    parts = log.parts + sum(map(len, marks))
-    return Log(log.id, starts, single, tuple(value), (*log.marks, *marks), parts), head + packed + merged
+    return Log(log.id, starts, single, tuple(value), log.marks + marks), head + packed + merged
 
 
 class Logs:
@@ -176,19 +91,23 @@ class Logs:
         self._parts = 0
         self._lock = threading.Lock()
 
-    def at(self, thread_id: str, ns: str, checkpoint_id: str) -> dict[str, Log]:
-        """Return the logs of one checkpoint by channel, as far as they are known."""
+    def at(self, thread_id: str, ns: str, checkpoint_id: str) -> dict[str, Log] | None:
+        """Return the logs of one checkpoint by channel, None when nothing is known of it."""
         with self._lock:
             known = self._known.get((thread_id, ns))
-            return known[1] if known is not None and known[0] == checkpoint_id else {}
+            return known[1] if known is not None and known[0] == checkpoint_id else None
+
+    def drop(self, thread_id: str, ns: str) -> None:
+        """Forget a thread that has come to its end: whoever goes on with it reads it first."""
+        with self._lock:
+            self._drop((thread_id, ns))
 
     def keep(self, thread_id: str, ns: str, checkpoint_id: str, logs: dict[str, Log]) -> None:
         """Remember the logs of a checkpoint in the place of those of an earlier one."""
         with self._lock:
             self._drop((thread_id, ns))
-            if logs:
-                self._known[(thread_id, ns)] = (checkpoint_id, logs)
-                self._parts += _size(logs)
+            self._known[(thread_id, ns)] = (checkpoint_id, logs)
+            self._parts += _size(logs)
             while self._parts > MOST_PARTS and len(self._known) > 1:
                 self._drop(next(iter(self._known)))
 
@@ -198,4 +117,5 @@ class Logs:
 
 
 def _size(logs: dict[str, Log]) -> int:
-    return sum(log.parts for log in logs.values())
+    # One for the thread itself, so that those without a log are bounded too.
+    return 1 + sum(log.marks.parts for log in logs.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -20,7 +21,8 @@ from langgraph.checkpoint.base import (
 from . import _scripts as scripts
 from ._base import Plan, SaverBase, config_of, damaged, namespace_of, thread_of
 from ._codec import Ref, escape, field_of, log_of, ref_of, starts_of, unescape, unframe, unframe_writes
-from ._logs import Log, known_log, marks_of_all
+from ._logs import Log, known_log
+from ._marks import marks_of
 from ._scripts import Call
 
 Cursor = tuple[str, str | None]
@@ -44,7 +46,7 @@ class ReadPlans(SaverBase):
     def _plan_get(self, config: RunnableConfig) -> Plan[CheckpointTuple | None]:
         thread_id = thread_of(config)
         found = get_checkpoint_id(config) or ""
-        rows, values, _more = yield _read(thread_id, namespace_of(config), found, "", None, 1)
+        rows, values, _more = yield read_call(thread_id, namespace_of(config), found, "", None, 1)
         if not rows:
             return None
         logs: dict[str, Log] = {}
@@ -64,7 +66,7 @@ class ReadPlans(SaverBase):
         ns, found = conf.get("checkpoint_ns"), conf.get("checkpoint_id") or ""
         # A filter is applied here, because a script cannot look into what may be encrypted.
         size = FILTERED_PAGE if wanted else PAGE if limit is None else min(limit, PAGE)
-        rows, values, more = yield _read(thread_id, ns, found, cursor[0], cursor[1], size)
+        rows, values, more = yield read_call(thread_id, ns, found, cursor[0], cursor[1], size)
         pairs = _pairs(values)
         page = []
         for row in rows:
@@ -83,18 +85,19 @@ class ReadPlans(SaverBase):
             left = [escape(channel) for channel in writes if channel not in seeds]
             call = Call(scripts.WALK, thread_id, (ns, at, WALK_PAGE, *left))
             at, steps = yield call
-            for step_id, found, *records in steps:
-                met = {}
-                for entry, value in zip(found[::2], found[1::2], strict=True):
-                    ref = ref_of(entry)
-                    met[ref.channel] = self._value(thread_id, ns, ref, value)
-                step: dict[str, builtins.list[PendingWrite]] = {}
-                for write in self._writes(thread_id, ns, step_id, records):
-                    step.setdefault(write[1], []).append(write)
-                for channel, entries in step.items():
-                    if channel not in seeds:
-                        writes[channel].append(entries)
-                seeds.update(met)
+            with _whole(thread_id):
+                for step_id, found, *records in steps:
+                    met = {}
+                    for entry, value in zip(found[::2], found[1::2], strict=True):
+                        ref = ref_of(entry)
+                        met[ref.channel] = self._value(thread_id, ns, ref, value)
+                    step: dict[str, builtins.list[PendingWrite]] = {}
+                    for write in self._writes(thread_id, ns, step_id, records):
+                        step.setdefault(write[1], []).append(write)
+                    for channel, entries in step.items():
+                        if channel not in seeds:
+                            writes[channel].append(entries)
+                    seeds.update(met)
             if not at:
                 break
         # The walk went from young to old; a history is read from old to young.
@@ -113,8 +116,18 @@ class ReadPlans(SaverBase):
         logs: dict[str, Log] | None = None,
     ) -> CheckpointTuple:
         """Build what was stored; the lists that are logs are put to `logs`."""
+        with _whole(thread_id):
+            return self._built(thread_id, row, values, logs)
+
+    def _built(
+        self,
+        thread_id: str,
+        row: builtins.list[bytes],
+        values: dict[bytes, Any],
+        logs: dict[str, Log] | None,
+    ) -> CheckpointTuple:
         ns, checkpoint_id, record, *records = row
-        parent, entries, _histories, _run, body, _metadata = _frames(thread_id, record)
+        parent, entries, _histories, _run, body, _metadata = _frames(record)
         ns_text, id_text = unescape(ns), unescape(checkpoint_id)
         checkpoint: Checkpoint = self._load(body, (thread_id, ns, checkpoint_id, b"body"))
         checkpoint["id"] = id_text
@@ -123,11 +136,14 @@ class ReadPlans(SaverBase):
             ref = ref_of(entry)
             checkpoint["channel_versions"][ref.channel] = ref.version
             field = field_of(ns, entry, ref)
-            if ref.kind == "i" or field in values:
-                value = self._value(thread_id, ns, ref, values.get(field))
-                checkpoint["channel_values"][ref.channel] = value
-                if ref.kind == "l" and logs is not None:
-                    _remember(logs, ref, value, values[field][0])
+            if ref.kind == "e":
+                continue
+            if field and field not in values:
+                raise ValueError(f"the value of {ref.channel!r} is missing")
+            value = self._value(thread_id, ns, ref, values.get(field))
+            checkpoint["channel_values"][ref.channel] = value
+            if ref.kind == "l" and logs is not None:
+                _remember(logs, ref, value, values[field][0])
         return CheckpointTuple(
             config=config_of(thread_id, ns_text, id_text),
             checkpoint=checkpoint,
@@ -144,18 +160,32 @@ class ReadPlans(SaverBase):
         log, count = log_of(ref)
         starts = starts_of(directory)[1:]
         if len(starts) != len(segments) or None in segments:
-            raise damaged(thread_id, ValueError(f"parts of {ref.channel!r} are missing"))
+            raise ValueError(f"parts of {ref.channel!r} are missing")
         elements: builtins.list[Any] = []
         for first, segment in zip(starts, segments, strict=True):
             if first < count:
                 place = (thread_id, ns, escape(ref.channel), log, str(first).encode(), b"segment")
                 elements += self._load(segment, place)
         if len(elements) < count:
-            raise damaged(thread_id, ValueError(f"{ref.channel!r} has {len(elements)} of {count} elements"))
+            raise ValueError(f"{ref.channel!r} has {len(elements)} of {count} elements")
         return elements[:count]
 
+    def _stored_logs(
+        self, thread_id: str, rows: builtins.list[builtins.list[bytes]], flat: Sequence[Any]
+    ) -> builtins.list[tuple[Ref, bytes, builtins.list[bytes]]]:
+        """Return each log that the first of some rows refers to, with its directory and segments."""
+        values, found = _pairs(flat), []
+        with _whole(thread_id):
+            for entry in unframe(_frames(rows[0][2])[1]) if rows else ():
+                ref = ref_of(entry)
+                stored = values.get(field_of(rows[0][0], entry, ref))
+                if ref.kind == "l" and stored and None not in stored:
+                    found.append((ref, stored[0], stored[1:]))
+        return found
+
     def _metadata(self, thread_id: str, row: builtins.list[bytes]) -> dict[str, Any]:
-        found = _frames(thread_id, row[2])[5]
+        with _whole(thread_id):
+            found = _frames(row[2])[5]
         metadata: dict[str, Any] = self._load(found, (thread_id, row[0], row[1], b"metadata"))
         return metadata
 
@@ -172,26 +202,32 @@ class ReadPlans(SaverBase):
         return ((task_id, name, self._load(data, place)) for _path, task_id, _idx, name, data, place in found)
 
 
-def _frames(thread_id: str, record: bytes) -> builtins.list[bytes]:
-    """Take a record apart; raises `RecordDamaged`."""
+@contextmanager
+def _whole(thread_id: str) -> Iterator[None]:
+    """Raise `RecordDamaged` for bytes inside the block that are not what any put writes."""
     try:
-        found = unframe(record)
-    except struct.error as error:
+        yield
+    except (ValueError, struct.error) as error:
         raise damaged(thread_id, error) from error
+
+
+def _frames(record: bytes) -> builtins.list[bytes]:
+    found = unframe(record)
     if len(found) != 6:
-        raise damaged(thread_id, ValueError("it has not all of its parts"))
+        raise ValueError("it has not all of its parts")
     return found
 
 
 def _remember(logs: dict[str, Log], ref: Ref, value: builtins.list[Any], directory: bytes) -> None:
     """Put a log that was read to those that are known, when it can be made longer."""
     starts = starts_of(directory)
-    if len(value) == starts[0] and (marks := marks_of_all(value)) is not None:
+    if len(value) == starts[0] and (marks := marks_of(value)) is not None:
         log_id, _count = log_of(ref)
         logs[ref.channel] = known_log(log_id, starts[1:], value, marks)
 
 
-def _read(thread_id: str, ns: str | None, found: str, before: str, last_ns: str | None, limit: int) -> Call:
+def read_call(thread_id: str, ns: str | None, found: str, before: str, last_ns: str | None, limit: int) -> Call:
+    """Return the call that reads checkpoints with their values and writes."""
     args = (
         "all" if ns is None else "one",
         escape(ns or ""),

@@ -19,7 +19,7 @@ from langgraph.checkpoint.base import (
 )
 
 from ._core import SaverCore
-from ._line import Line
+from ._line import Line, line_to
 from .errors import WrongLoop
 
 T = TypeVar("T")
@@ -35,8 +35,13 @@ class Home:
     def line_of(self, client: aredis.Redis | aredis.RedisCluster) -> Line:
         """Return the line to the server; made at first use, when the loop is known."""
         if self._line is None:
-            self._line = Line(client)
+            self._line = line_to(client)
         return self._line
+
+    async def aclose(self) -> None:
+        """Give back what the line holds."""
+        if self._line is not None:
+            await self._line.aclose()
 
 
 class InThreads(SaverCore):

@@ -7,7 +7,7 @@ field `p`, and a task path with every write.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import ormsgpack
@@ -29,7 +29,9 @@ def upgraded(
     for name, value in fields.items():
         kind = name[:1]
         if kind == b"c":
-            new[name] = _checkpoint(value, load, dump)
+            prefix = b"b" + name[1:].partition(b"\0")[0] + b"\0"
+            held = {value_name[len(prefix) :] for value_name in fields if value_name.startswith(prefix)}
+            new[name] = _checkpoint(value, held, load, dump)
         elif kind == b"b":
             new[_value_name(name)] = _packed(value)
         elif kind == b"p":
@@ -53,14 +55,19 @@ def _value_name(name: bytes) -> bytes:
     return b"\0".join((*parts[:3], b"x" + parts[3])) if len(parts) > 3 else name
 
 
-def _checkpoint(record: bytes, load: Callable[[tuple[str, bytes]], Any], dump: Callable[[Any], bytes]) -> bytes:
+def _checkpoint(
+    record: bytes,
+    has_value: Collection[bytes],
+    load: Callable[[tuple[str, bytes]], Any],
+    dump: Callable[[Any], bytes],
+) -> bytes:
     parent, refs, histories, run, body, metadata = unframe(record)
-    held = load(_typed(body))
+    stated = load(_typed(body))
     for name in ("channel_versions", "id"):
-        held.pop(name, None)
+        stated.pop(name, None)
     # The namespace is not part of an entry of refs.
-    entries = (_value_name(b"\0" + entry)[1:] for entry in unframe(refs))
-    return frame((parent, frame(entries), histories, run, dump(held), _packed(metadata)))
+    entries = (_value_name(b"\0" + entry)[1:] if entry in has_value else entry + b"\0e" for entry in unframe(refs))
+    return frame((parent, frame(entries), histories, run, dump(stated), _packed(metadata)))
 
 
 def _block(task: bytes, record: bytes) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -18,12 +18,15 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
     get_checkpoint_metadata,
 )
+from langgraph.checkpoint.serde.types import ERROR
 
 from . import _scripts as scripts
 from ._base import Plan, config_of, damaged, namespace_of, thread_of
-from ._codec import FORMAT, escape, escape_name, frame, thread_keys, value_name
-from ._logs import LEAST, Log, longer, marks_of_all, new_log
+from ._codec import FORMAT, escape, escape_name, follows, frame, log_of, starts_of, thread_keys, value_name
+from ._logs import LEAST, Log, known_log, longer, new_log
+from ._marks import marks_of
 from ._moving import moved
+from ._reading import read_call
 from ._scripts import Argument, Call
 from ._upgrade import OLD, upgraded
 from .errors import ValueNotStorable
@@ -44,6 +47,23 @@ class _At:
     """Channel by the name of its value."""
 
 
+_CONTROL: Final = {*WRITES_IDX_MAP, "__error_source_node__"}
+"""Channels that tell what became of a task; all others are its output (`langgraph.pregel._task_status`)."""
+LONG: Final = 16
+"""Elements from which it pays to look for a list's log on the server."""
+
+
+def _of_one_end(writes: Sequence[tuple[str, Any]]) -> Sequence[tuple[str, Any]]:
+    """Return the writes of a task without the output of one that failed or was cancelled.
+
+    LangGraph hands over what such a task had written by then, together with its error, and would take a task with
+    output as finished: the run would go on without what is missing, its way to the next node for example.
+    """
+    if not any(channel == ERROR for channel, _ in writes):
+        return writes
+    return [write for write in writes if write[0] in _CONTROL]
+
+
 class WritePlans(RegistryPlans):
     """Each operation that writes, as a plan."""
 
@@ -59,6 +79,9 @@ class WritePlans(RegistryPlans):
         channels = {value_name(channel, version): channel for channel, version in versions.items()}
         at = _At(thread_id, escape(ns), escape(checkpoint["id"]), channels)
         known = self._logs.at(thread_id, ns, parent) if parent else {}
+        if known is None:
+            long = {name: values[name] for name in new_versions if _is_long(values.get(name))}
+            known = (yield from self._plan_known(thread_id, ns, parent, long)) if long else {}
         logs: dict[str, Log] = {}
         entries: dict[bytes, tuple[str, bytes]] = {}
         for name, channel in channels.items():
@@ -76,8 +99,10 @@ class WritePlans(RegistryPlans):
         note = self._note_put(thread_id, ns, checkpoint)
 
         def call() -> Call:
-            rest = (part for name, (kind, what) in entries.items() for part in (name, kind, what))
-            return Call(scripts.PUT, thread_id, (*head, *record, *rest), beside=note)
+            args = [*head, *record]
+            for name, entry in entries.items():
+                args += (name, *entry)
+            return Call(scripts.PUT, thread_id, tuple(args), beside=note)
 
         # Refused are unchanged values that are gone (the thread expired or was deleted under a running graph), and
         # logs that another writer has made longer: both are sent as a whole.
@@ -86,8 +111,33 @@ class WritePlans(RegistryPlans):
                 channel = channels[name]
                 logs.pop(channel, None)
                 entries[name] = self._entry(at, name, values[channel], None, logs)
-        self._logs.keep(thread_id, ns, checkpoint["id"], logs)
+        if follows(checkpoint):
+            self._logs.keep(thread_id, ns, checkpoint["id"], logs)
+        else:
+            self._logs.drop(thread_id, ns)
         return config_of(thread_id, ns, checkpoint["id"])
+
+    def _plan_known(self, thread_id: str, ns: str, parent: str, lists: dict[str, list[Any]]) -> Plan[dict[str, Log]]:
+        """Find the logs that lists go on with, by what is stored: for a saver that has forgotten them, or never knew.
+
+        A trip more and a serialization of the lists, but nothing is stored twice.
+        """
+        rows, stored, _more = yield read_call(thread_id, ns, parent, "", None, 1)
+        found: dict[str, Log] = {}
+        for ref, directory, segments in self._stored_logs(thread_id, rows, stored):
+            value, (log, count), starts = lists.get(ref.channel, []), log_of(ref), starts_of(directory)
+            if not count == starts[0] <= len(value) or len(segments) != len(starts) - 1:
+                continue
+            ends = (*starts[2:], count)
+            place = (thread_id, escape(ns), escape_name(ref.channel), log)
+            same = all(
+                self._open(segment, (*place, str(first).encode(), b"segment"))
+                == self._pack(value[first:end], ref.channel)
+                for first, end, segment in zip(starts[1:], ends, segments, strict=True)
+            )
+            if same and (marks := marks_of(value[:count])) is not None:
+                found[ref.channel] = known_log(log, starts[1:], value[:count], marks)
+        return found
 
     def _entry(self, at: _At, name: bytes, value: Any, known: Log | None, logs: dict[str, Log]) -> tuple[str, bytes]:
         """Return how a value is sent; a list that is or becomes a log is put to `logs`."""
@@ -102,14 +152,14 @@ class WritePlans(RegistryPlans):
             if len(value) == len(known.elements):
                 logs[channel] = known
                 return "l", known.payload()
-            if (marks := marks_of_all(value[len(known.elements) :])) is not None:
+            if (marks := marks_of(value[len(known.elements) :])) is not None:
                 dump = partial(self._pack, name=channel)
                 logs[channel], what = longer(
                     known, value, marks, lambda first, part: segment(known.id, first, dump(part))
                 )
                 return "a", what
         packed = self._pack(value, channel)
-        if len(packed) > LEAST and (marks := marks_of_all(value)) is not None:
+        if len(packed) > LEAST and (marks := marks_of(value)) is not None:
             logs[channel] = log = new_log(value, marks)
             return "n", log.payload() + segment(log.id, 0, packed)
         return self._single(at, name, packed)
@@ -141,7 +191,7 @@ class WritePlans(RegistryPlans):
     def _plan_put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
     ) -> Plan[None]:
-        if not writes:
+        if not (writes := _of_one_end(writes)):
             return
         thread_id, ns = thread_of(config), escape(namespace_of(config))
         checkpoint_id, task = escape(config["configurable"]["checkpoint_id"]), _short(task_id, "task id")
@@ -167,7 +217,8 @@ class WritePlans(RegistryPlans):
             yield Call("UNLINK", str(thread_id), beside=note)
 
     def _plan_delete_runs(self, thread_id: str, run_ids: Sequence[str]) -> Plan[None]:
-        yield Call(scripts.DELETE_RUNS, thread_id, tuple(escape(str(run_id)) for run_id in run_ids))
+        if (yield Call(scripts.DELETE_RUNS, thread_id, tuple(escape(str(run_id)) for run_id in run_ids))):
+            yield from self._plan_noted(thread_id)
 
     def _plan_prune(self, thread_ids: Sequence[str], strategy: str, keep: int) -> Plan[None]:
         if strategy not in ("keep_latest", "keep_last", "delete"):
@@ -188,6 +239,7 @@ class WritePlans(RegistryPlans):
                 fields = moved(fields, str(source), str(target), self.encryption)
             args = (self._ttl_argument(), len(fields) // 2, *fields, *members)
             yield Call(scripts.IMPORT, str(target), args)
+            yield from self._plan_noted(str(target))
 
     def _plan_upgrade(self, thread_id: str) -> Plan[None]:
         """Bring a thread of an older format to the present one, whoever writes to it meanwhile."""
@@ -211,6 +263,10 @@ class WritePlans(RegistryPlans):
         seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
         reply = yield Call(scripts.EXPIRE, str(thread_id), ("" if seconds is None else int(seconds * 1000),))
         return bool(reply)
+
+
+def _is_long(value: Any) -> bool:
+    return type(value) is list and len(value) >= LONG
 
 
 def _short(name: str, what: str) -> bytes:

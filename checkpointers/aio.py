@@ -90,6 +90,7 @@ class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncRegistry):
         try:
             yield saver
         finally:
+            await saver._home.aclose()
             await client.aclose()
 
     def _settle(self) -> None:
@@ -129,10 +130,8 @@ class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncRegistry):
         try:
             call = next(plan)
             while True:
-                if isinstance(call, builtins.list):
-                    call = plan.send(await self._answers(call))
-                else:
-                    call = plan.send(await self._answer(call))
+                answered = self._answers(call) if isinstance(call, builtins.list) else self._answer(call)
+                call = plan.send(await answered)
         except StopIteration as stop:
             return cast(T, stop.value)
 

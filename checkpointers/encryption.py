@@ -8,7 +8,6 @@ readable: the server finds records by them. Once a saver has keys it refuses wha
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 from collections.abc import Mapping
 from typing import Final
@@ -37,7 +36,7 @@ class Encryption:
             raise ValueError("encryption needs at least one key")
         for name, key in keys.items():
             if len(key) != 32 or not 0 < len(name.encode()) < 256:
-                raise ValueError(f"the key {name!r} must have 32 bytes and an id of 1 to 255: make one with new_key()")
+                raise ValueError(f"the key {name!r} must have 32 bytes, such as os.urandom(32), and an id of 1 to 255")
         self._ciphers = {name.encode(): AESGCM(key) for name, key in keys.items()}
         self._current = next(iter(self._ciphers))
 
@@ -48,15 +47,18 @@ class Encryption:
         if not text:
             return None
         keys: dict[str, bytes] = {}
-        for part in text.split(","):
+        for number, part in enumerate(text.split(","), 1):
             name, colon, encoded = part.strip().partition(":")
             try:
-                keys[name] = base64.b64decode(encoded, validate=True)
-            except binascii.Error:
-                colon = ""
-            if not colon:
-                # The text is a secret, so only its place is told.
-                raise ValueError(f"{variable}: entry {len(keys) + 1} is not of the form id:base64")
+                key = base64.b64decode(encoded, validate=True)
+            except ValueError:
+                key = b""
+            # The text is a secret, so only its place is told.
+            if not colon or not key:
+                raise ValueError(f"{variable}: entry {number} is not of the form id:base64")
+            if name in keys:
+                raise ValueError(f"{variable}: entry {number} has the id {name!r} of an earlier one")
+            keys[name] = key
         return cls(keys)
 
     def seal(self, data: bytes, place: bytes) -> bytes:

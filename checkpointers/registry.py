@@ -19,6 +19,7 @@ from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
 
 from . import _scripts as scripts
 from ._base import Plan, config_of
+from ._codec import follows
 from ._reading import ReadPlans
 from ._scripts import Argument, Call
 from .errors import RecordDamaged, ThreadFormatUnknown, TypeNotAllowed
@@ -132,6 +133,11 @@ class RegistryPlans(ReadPlans):
         found = _entries((yield Call(scripts.REGISTERED, thread_id, (_raw(thread_id),), keys=keys[:2])))
         return found[0] if found else None
 
+    def _plan_noted(self, thread_id: str) -> Plan[None]:
+        """Note what a thread is after a change that was no put."""
+        if self.registry:
+            yield from self._plan_reconcile(thread_id, (yield from self._plan_get(latest_of(thread_id))))
+
     def _plan_reconcile(self, thread_id: str, found: CheckpointTuple | None) -> Plan[None]:
         """Write what a reading of a thread says; a thread without checkpoints goes."""
         if found is None:
@@ -236,13 +242,8 @@ def latest_of(thread_id: str) -> Any:
 
 def _standing(checkpoint: Checkpoint) -> tuple[str, str]:
     """Return whether anything is next, and the outcome."""
-    values = checkpoint["channel_values"]
-    following = any(
-        name.startswith(("branch:to:", "__start__")) or (name == "__pregel_tasks" and value)
-        for name, value in values.items()
-    )
-    outcome = values.get("outcome")
-    return ("1" if following else "", outcome[:100] if isinstance(outcome, str) else "")
+    outcome = checkpoint["channel_values"].get("outcome")
+    return ("1" if follows(checkpoint) else "", outcome[:100] if isinstance(outcome, str) else "")
 
 
 def _told(writes: Sequence[tuple[str, Any]]) -> tuple[str, list[str]]:

@@ -6,7 +6,9 @@ started by the tests and ended by process id.
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -36,10 +38,19 @@ from checkpointers._place import binary
 PASSWORD = "correct-horse"
 
 
+_ports = itertools.cycle(random.Random(os.getpid()).sample(range(10_000, 30_000), 4_000))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody has, of those that no system gives to the outgoing connections of others meanwhile."""
+    while True:
+        port = next(_ports)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 @contextmanager
@@ -162,6 +173,12 @@ def valkey_url() -> Iterator[str]:
     """A plain Valkey server over TCP, shared by the session."""
     with tcp_server(binary()) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def sealed_url(valkey_url: str) -> str:
+    """A database for encrypted threads: without a key they stop those who list all threads."""
+    return f"{valkey_url.rpartition('/')[0]}/5"
 
 
 @pytest.fixture(scope="session")

@@ -39,10 +39,10 @@ class State(TypedDict):
 
 def asking(state: State) -> dict[str, Any]:
     if state["text"] == "ask":
-        said = interrupt({"secret": "4711", "tier": "urgent", "due_at": 1_900_000_000.0})
+        said = interrupt({"secret": "quince-4711", "tier": "urgent", "due_at": 1_900_000_000.0})
         return {"text": said}
     if state["text"] == "break":
-        raise ZeroDivisionError("secret 4711")
+        raise ZeroDivisionError("secret quince-4711")
     return {}
 
 
@@ -94,7 +94,7 @@ def test_nothing_of_what_is_asked_or_said_is_registered(saver: RedisSaver, url: 
     with redis.Redis.from_url(url) as client:
         told = b"".join(b"".join(client.hvals(key)) for key in client.keys("surefoot:{r.*}:threads"))
     assert b"ZeroDivisionError" in told
-    assert b"4711" not in told
+    assert b"quince-4711" not in told
 
 
 def test_a_thread_in_the_middle_is_running_while_it_is_held_and_else_stalled(saver: RedisSaver) -> None:

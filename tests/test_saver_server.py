@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -414,31 +411,3 @@ async def test_it_works_on_a_cluster() -> None:
             assert [t async for t in asaver.alist(None)]
             await asaver.acopy_thread("t0", "async copy")
             assert await asaver.aget_tuple(config_of("async copy")) is not None
-
-
-GOLDEN = Path(__file__).with_name("test_saver_format_1.json")
-
-
-def test_what_format_1_stored_is_still_read(saver: RedisSaver) -> None:
-    """The bytes of a thread as this format's first release wrote them, each byte a character of the file."""
-    thread = str(uuid4())
-    data, index = thread_keys(thread)
-    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
-    for name, value in golden["fields"].items():
-        saver.client.hset(data, name.encode("latin-1"), value.encode("latin-1"))
-    saver.client.zadd(index, {golden["member"].encode("latin-1"): 0})
-    found = saver.get_tuple(config_of(thread, "child:1"))
-    assert found is not None
-    assert found.checkpoint == {
-        "v": 2,
-        "id": "1f1e6e59-baa2-6b16-bffe-ed58a51d0f26",
-        "ts": "2026-01-01T00:00:00+00:00",
-        "channel_values": {"a": ["é", b"\0", Decimal("1.10")]},
-        "channel_versions": {"a": "00000001.544b5001", "gone": 2},
-        "versions_seen": {"node": {"a": "00000001.544b5001"}},
-        "pending_sends": [],
-        "updated_channels": ["a"],
-    }
-    assert found.metadata == {"source": "loop", "step": 3, "parents": {"": "x"}, "run_id": "r"}
-    assert found.parent_config == config_of(thread, "child:1", "1f1e6e59-0000-6b16-bffe-ed58a51d0f26")
-    assert found.pending_writes == [("task", "__error__", "boom"), ("task", "a", 1)]

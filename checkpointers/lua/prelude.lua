@@ -10,7 +10,8 @@
 --   s ... log first              segment of that list: what the serializer made of its elements from `first` on
 --   w ns NUL id                  writes on a checkpoint: blocks of task, path, entries; one without entries has them in
 --   w ns NUL id NUL task         a field of its own, because it is long
--- An entry of refs is `channel NUL version`, for a value that is not in a field `b` followed by NUL and
+-- An entry of refs is `channel NUL version`, for what is not in a field `b` of that name followed by NUL and
+--   e                            no value
 --   i bytes                      the value itself
 --   x digest                     the variant
 --   l log count                  the first `count` elements of a log
@@ -28,6 +29,11 @@ local function superseded(token)
 end
 
 local REFS, HISTORIES, RUN = 2, 3, 4
+
+-- Ends a script at bytes that are not what any client writes.
+local function damaged(what)
+  error('SFDAMAGED ' .. what)
+end
 
 local function frames(bytes, count)
   local parts, at, size = {}, 1, #bytes
@@ -75,11 +81,11 @@ local function ref(entry)
   return string.sub(entry, 1, nul - 1), string.sub(entry, nul + 1)
 end
 
--- The field that an entry refers to: of a value, or of the directory of a log; nil for a value that stands in the entry.
+-- The field that an entry refers to: of a value, or of the directory of a log; nil for one that says all by itself.
 local function field_of(ns, entry)
   local name, payload = ref(entry)
   local kind = payload and string.sub(payload, 1, 1)
-  if kind == 'i' then return nil end
+  if kind == 'i' or kind == 'e' then return nil end
   if kind == 'l' then
     local channel = split(name)
     return 'g' .. ns .. '\0' .. channel .. '\0' .. string.sub(payload, 2, 9)
@@ -87,9 +93,9 @@ local function field_of(ns, entry)
   return 'b' .. ns .. '\0' .. entry
 end
 
-local function has_value(ns, entry)
-  local field = field_of(ns, entry)
-  return not field or redis.call('HEXISTS', data, field) == 1
+local function has_value(entry)
+  local _, payload = ref(entry)
+  return payload ~= 'e'
 end
 
 -- What is stored for an entry: bytes, or a log's directory and segments; nil where nothing is, or where it stands in the
@@ -118,8 +124,10 @@ end
 -- Blocks of {task, path, entries, whether the entries are in a field of their own, which is not read here}.
 local function blocks_of(member)
   local blocks = {}
-  local listed = redis.call('HGET', data, 'w' .. member) or ''
+  local listed = redis.call('HGET', data, 'w' .. member)
+  if not listed then return blocks end
   local at, size = 1, #listed
+  if size == 0 then damaged('writes are cut off') end
   while at <= size do
     local task, path, length = struct.unpack('>I2I2I4', listed, at)
     at = at + 8
@@ -129,11 +137,13 @@ local function blocks_of(member)
     }
     at = at + task + path + length
   end
+  if at ~= size + 1 then damaged('writes are cut off') end
   return blocks
 end
 
 local function entries_of(member, written)
-  return written[4] and redis.call('HGET', data, 'w' .. member .. '\0' .. written[1]) or written[3]
+  if not written[4] then return written[3] end
+  return redis.call('HGET', data, 'w' .. member .. '\0' .. written[1]) or damaged('writes of a task are missing')
 end
 
 local function block(task, path, entries)
@@ -148,6 +158,7 @@ local function write_entries(record)
     entries[#entries + 1] = {idx, string.sub(record, at + 10, at + 9 + name), string.sub(record, at, stop - 1)}
     at = stop
   end
+  if at ~= size + 1 then damaged('writes are cut off') end
   return entries
 end
 

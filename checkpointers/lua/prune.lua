@@ -18,7 +18,7 @@ local function keep_history(ns, id)
     keep[ns .. '\0' .. parent] = true
     for _, entry in ipairs(part(record, REFS)) do
       local channel = split(entry)
-      if wanted[channel] and has_value(ns, entry) then
+      if wanted[channel] and has_value(entry) then
         wanted[channel] = nil
         left = left - 1
       end

@@ -28,6 +28,7 @@ local function kept(name)
   end
   local entry = of_parent[name] or name
   local field = field_of(ns, entry)
+  if not has_value(entry) then return nil end
   if field and redis.call('HEXISTS', data, field) == 0 then return nil end
   return entry
 end
@@ -99,7 +100,7 @@ end
 for at = 11, #ARGV, 3 do
   local name, kind, what, entry = ARGV[at], ARGV[at + 1], ARGV[at + 2], nil
   if kind == 'e' then
-    entry = name
+    entry = name .. '\0e'
   elseif kind == 'i' then
     entry = name .. '\0i' .. what
   elseif kind == 'k' then

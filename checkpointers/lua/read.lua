@@ -38,6 +38,7 @@ end
 local rows, values, seen = {}, {}, {}
 for _, pick in ipairs(picked) do
   local record = checkpoint(pick[1], pick[2])
+  if not record and (mode == 'all' or id == '') then damaged('a checkpoint of the index is missing') end
   if record then
     local member = pick[1] .. '\0' .. pick[2]
     local row = {pick[1], pick[2], record}

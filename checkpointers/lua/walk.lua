@@ -33,7 +33,7 @@ while record and left > 0 and #steps < limit do
   end
   for _, entry in ipairs(part(record, REFS)) do
     local channel = split(entry)
-    if wanted[channel] and has_value(ns, entry) then
+    if wanted[channel] and has_value(entry) then
       local _, value = stored_for(ns, entry)
       found[#found + 1] = entry
       found[#found + 1] = value or ''
