@@ -33,7 +33,7 @@ def validate(state: SupportState) -> dict[str, Any]:
     """Refuse a run without a ticket; LangGraph would go on with defaults."""
     if state.text is None:
         raise InputError('field "text" is missing: pass {"text": "what the customer wrote"}')
-    return {"degraded": False, "reasons": []} | begin_turn(state, tasks.TASKS)
+    return begin_turn(state, tasks.TASKS)
 
 
 def assess(state: SupportState) -> dict[str, Any]:
@@ -114,21 +114,22 @@ DRAFT_CHECKS: Final = [
     Check(name="unfinished", run=unfinished()),
 ]
 
+POLICIES: Final = {
+    "classify": Policy(retries=3, timeout=30, fallback=("embedded",)),
+    "urgency": Policy(retries=2, timeout=30, fallback=("embedded",)),
+    "route": Policy(retries=0),
+    "draft": Policy(retries=2, backoff=fixed(5), timeout=30, max_cost=0.05, on_exhausted="give_up"),
+}
+
 builder: Final = StateGraph(SupportState, context_schema=RunContext, input_schema=SupportInput)
 builder.add_node("validate", validate)
 builder.add_node("assess", assess)
 builder.add_node("finish", finish)
 
-classify = add_step(builder, tasks.classify, Policy(retries=3, timeout=30, fallback=("embedded",)), then="urgency")
-urgency = add_step(builder, tasks.urgency, Policy(retries=2, timeout=30, fallback=("embedded",)), then="route")
-route = add_step(builder, tasks.route, Policy(retries=0), then="assess")
-draft = add_step(
-    builder,
-    tasks.draft,
-    Policy(retries=2, backoff=fixed(5), timeout=30, max_cost=0.05, on_exhausted="give_up"),
-    then="gate",
-    on_give_up="finish",
-)
+classify = add_step(builder, tasks.classify, POLICIES["classify"], then="urgency")
+urgency = add_step(builder, tasks.urgency, POLICIES["urgency"], then="route")
+route = add_step(builder, tasks.route, POLICIES["route"], then="assess")
+draft = add_step(builder, tasks.draft, POLICIES["draft"], then="gate", on_give_up="finish")
 add_gate(builder, draft, field="draft", source=draft_source, checks=DRAFT_CHECKS, then="finish")
 add_retry(builder, [classify, urgency, route, draft], escalate_to="human_review")
 add_review(

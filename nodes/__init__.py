@@ -6,6 +6,7 @@ from nodes.decide import Again, Escalate, Fallback, GiveUp, decide
 from nodes.gate import Check, add_gate
 from nodes.graph import CheckedGraph, add_retired, compile_graph
 from nodes.group import Ended, Member, add_group, missing_members
+from nodes.handoff import HandoffGraph
 from nodes.policy import Policy, exponential, fixed
 from nodes.registry import Work, levels, schemas_of, work
 from nodes.retry import add_retry
@@ -25,6 +26,7 @@ __all__ = [
     "Escalate",
     "Fallback",
     "GiveUp",
+    "HandoffGraph",
     "Member",
     "Policy",
     "Rules",

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langgraph.errors import GraphBubbleUp, InvalidUpdateError
 
 from nodes.errors import SurefootError, UnexpectedError
@@ -97,6 +97,31 @@ def node(function: NodeFunction, name: str) -> RunnableLambda[Any, Any]:
         return run_sync(running(state, config))
 
     return RunnableLambda(blocking, afunc=running, name=name)
+
+
+class Route(Runnable[Any, str]):
+    """Chooses the next node, on the loop itself: a function that must not block.
+
+    LangGraph stores what a node has written also when the run is cancelled before its route was taken, and goes on
+    after it without one: the graph would end as if it had succeeded. Between the two nothing may give way.
+    """
+
+    name: str | None = "route"
+
+    def __init__(self, choose: Callable[[Any], str]) -> None:
+        self.choose = choose
+
+    def __call__(self, state: Any) -> str:
+        """Choose."""
+        return self.choose(state)
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> str:  # noqa: ARG002
+        """Choose."""
+        return self.choose(input)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> str:  # noqa: ARG002
+        """Choose."""
+        return self.choose(input)
 
 
 @contextmanager

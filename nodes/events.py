@@ -46,6 +46,16 @@ class ReviewAsked:
     reasons: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class ReviewDecided:
+    """A person has decided, or the default action where nobody could be asked."""
+
+    thread: str
+    decision: str
+    """Type of the decision: accept, edit, response or reject."""
+    reasons: tuple[str, ...]
+
+
 RefusalCause: TypeAlias = Literal[
     "halted", "runaway", "retries_spent", "hedges_spent", "breaker_open", "throttled", "over_budget", "unavailable"
 ]
@@ -142,7 +152,7 @@ class LimitChanged(CallEvent):
     after: int
 
 
-Event: TypeAlias = AttemptEnded | RetryDecided | GateJudged | ReviewAsked | CallEvent
+Event: TypeAlias = AttemptEnded | RetryDecided | GateJudged | ReviewAsked | ReviewDecided | CallEvent
 Listener: TypeAlias = Callable[[Event], None]
 
 _listeners: list[Listener] = []

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from nodes.bridge import redacting
 from nodes.errors import InputError, RetiredNode
+from nodes.tracing import begin_tracing
 from state import Checked, RunState
 
 RECURSION_LIMIT = 200
@@ -35,10 +36,12 @@ class CheckedGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
     def stream(self, input: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """Validate the input, then stream as LangGraph does; raises `InputError` naming the field."""
+        begin_tracing()
         return super().stream(self.checked_input(input), *args, **kwargs)
 
     def astream(self, input: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """Validate the input, then stream as LangGraph does; raises `InputError` naming the field."""
+        begin_tracing()
         return super().astream(self.checked_input(input), *args, **kwargs)
 
     def bulk_update_state(self, config: Any, supersteps: Sequence[Sequence[StateUpdate]]) -> Any:
@@ -142,6 +145,17 @@ class _Redacting(Runnable[Any, Any]):
             return await self.inner.ainvoke(input, config, **kwargs)
 
 
+class _RedactingRoute(_Redacting):
+    """Runs a route where it is: see `nodes.bridge.Route`."""
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Run with a redacted error, on the loop itself unless it is a coroutine function."""
+        with redacting(self.name or ""):
+            if getattr(self.inner, "func", None) is not None and getattr(self.inner, "afunc", None) is None:
+                return self.inner.invoke(input, config, **kwargs)
+            return await self.inner.ainvoke(input, config, **kwargs)
+
+
 def as_mapping(update: Any) -> Mapping[str, Any] | None:
     """Return a model or a mapping as a mapping of fields, or None for anything else."""
     if isinstance(update, BaseModel):
@@ -156,7 +170,7 @@ def compile_graph(builder: StateGraph[Any, Any, Any, Any], *, name: str, version
     """
     for start, branches in builder.branches.items():
         for key, branch in branches.items():
-            branches[key] = branch._replace(path=_Redacting(branch.path, f"the route after {start}"))
+            branches[key] = branch._replace(path=_RedactingRoute(branch.path, f"the route after {start}"))
     compiled = builder.compile(name=name)
     attributes = {key: value for key, value in vars(compiled).items() if key != "__orig_class__"}
     graph = CheckedGraph(**attributes)

@@ -131,13 +131,14 @@ def schemas_of(name: str, given: type[BaseModel], works: Sequence[Work]) -> tupl
     """
     if taken := sorted((given.model_fields.keys() | {one.name for one in works}) & RunState.model_fields.keys()):
         raise ValueError(f"{taken[0]!r} is a field of every run: give the input or the work another name")
-    asked: dict[str, Any] = {field: _checked(info.annotation) for field, info in given.model_fields.items()}
-    made: dict[str, Any] = {one.name: _checked(one.kind) for one in works}
+    asked: dict[str, Any] = {field: checked_field(info.annotation) for field, info in given.model_fields.items()}
+    made: dict[str, Any] = {one.name: checked_field(one.kind) for one in works}
     title = name.title().replace("_", "")
     return create_model(f"{title}State", __base__=RunState, **(asked | made)), create_model(f"{title}Input", **asked)
 
 
-def _checked(kind: Any) -> tuple[Any, None]:
+def checked_field(kind: Any) -> tuple[Any, None]:
+    """Return a field for `create_model` whose channel checks each update; it is None until it is written."""
     return Annotated[kind | None, Checked], None
 
 

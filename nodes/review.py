@@ -50,6 +50,7 @@ def add_review(
         request = ask(state)
         thread = bridge.thread_of(config)
         decision = _default_without_saver(request, config) or ask_until_valid(request, schema, thread)
+        events.emit(events.ReviewDecided(thread, decision.type, tuple(request.reasons)))
         extra = dict(answer(state, decision))
         return _decided(state, request, decision, decision.edits | extra, tasks)
 
@@ -66,6 +67,11 @@ def validate_answer(request: ReviewRequest, schema: type[BaseModel], raw: Any) -
         decision = ReviewDecision.model_validate(raw)
     except ValidationError as error:
         raise InputError(f"the answer does not fit: {describe(error)}") from None
+    if "type" not in decision.model_fields_set:
+        raise InputError('the answer does not say what it is: send {"type": "accept"}, or edit, response, reject')
+    if decision.type == "response" and isinstance(raw, list) and not request.config.allow_respond:
+        # Agent Inbox offers a text where the question allows to reject.
+        decision = ReviewDecision(type="reject", comment=str(decision.args), by=decision.by)
     allowed = {
         "accept": request.config.allow_accept,
         "edit": request.config.allow_edit,
@@ -96,7 +102,7 @@ def ask_until_valid(request: ReviewRequest, schema: type[BaseModel], thread: str
     """Interrupt until an answer fits. Earlier answers are replayed by LangGraph in order, so the loop is stable."""
     while True:
         try:
-            raw = interrupt(request.model_dump(mode="json"), response_schema=ReviewDecision.model_json_schema())
+            raw = interrupt(request.payload(), response_schema=ReviewDecision.model_json_schema())
         except GraphInterrupt:
             events.emit(events.ReviewAsked(thread, tuple(request.reasons)))
             raise

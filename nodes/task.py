@@ -76,7 +76,7 @@ class Task(Generic[In, Out]):
 
     async def run(self, provider: str, inputs: In, call: Call) -> Out:
         """Do the task once and validate what comes back; raises `InvalidOutput` for a wrong type."""
-        raw: Any = await _work(self.provider(provider), inputs, call)
+        raw: Any = await work_once(self.provider(provider), inputs, call)
         if not isinstance(raw, self.output):
             try:
                 raw = self.output.model_validate(raw)
@@ -132,7 +132,7 @@ class FunctionTask:
 
     async def run(self, _provider: str, inputs: Any, call: Call) -> Mapping[str, Any]:
         """Call the function; raises `Permanent` for a result that is no update of the state."""
-        update: Any = await _work(self.function, inputs, call)
+        update: Any = await work_once(self.function, inputs, call)
         if update is None:
             return {}
         if not isinstance(update, Mapping):
@@ -157,7 +157,7 @@ class FunctionTask:
 AnyTask: TypeAlias = Task[Any, Any] | FunctionTask
 
 
-async def _work(function: Callable[..., Any], inputs: Any, call: Call) -> Any:
+async def work_once(function: Callable[..., Any], inputs: Any, call: Call) -> Any:
     """Call a provider: a coroutine function on the loop, any other in a thread."""
     if inspect.iscoroutinefunction(function):
         return await function(inputs, call)

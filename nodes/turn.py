@@ -24,7 +24,7 @@ def begin_turn(state: RunState | Mapping[str, Any], tasks: Mapping[str, AnyTask]
     """
     run = state if isinstance(state, RunState) else run_fields(state)
     if not (run.attempts or run.review):
-        return {"started_at": run.started_at or time.time()}
+        return {"degraded": False, "reasons": [], "started_at": run.started_at or time.time()}
     derived = {name for task in tasks.values() for name in task.outputs}
     return {
         **{name: Overwrite(_empty(state, name)) for name in sorted(derived)},

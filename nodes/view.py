@@ -78,12 +78,7 @@ class Viewer:
 
     def add_routes(self, name: str, choose: Callable[[View], str], targets: list[str]) -> None:
         """Add the edges that leave a node."""
-
-        # `Any`, because LangGraph reads the annotation: it would hand over a RunState without the pipeline's fields.
-        def route(state: Any) -> str:
-            return choose(self.view(state))
-
-        self._builder.add_conditional_edges(name, route, targets)
+        self._builder.add_conditional_edges(name, bridge.Route(lambda state: choose(self.view(state))), targets)
 
     def _theirs(self, state: Mapping[str, Any]) -> Any:
         own = {name: value for name, value in state.items() if name in self._builder.schemas[self._owner]}

@@ -1,7 +1,8 @@
 """What a person is asked, and what the person decides.
 
-The request has the shape that Agent Inbox and Studio read: `action_request`, `config`, `description`. The answer may
-come as that inbox sends it (a list with one item, `args` nested in an action) or in the flat form of `ReviewDecision`.
+The question has two shapes at once: that of Agent Inbox and Studio (`action_request`, `config`, `description`), and
+that of LangChain's human in the loop, which Agent Chat UI reads (`action_requests`, `review_configs`). The answer may
+come as either of them sends it, or in the flat form of `ReviewDecision`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,19 @@ class ReviewRequest(Record):
     default_action: Literal["accept", "reject", "wait"] = "wait"
     """What is done once `due_at` has passed: `wait` means that the thread goes on waiting."""
 
+    def payload(self) -> dict[str, Any]:
+        """Return the value of the interrupt.
+
+        Agent Inbox, which reads the second shape first, looks for `arguments` in it, Agent Chat UI for `args`.
+        """
+        dumped: dict[str, Any] = self.model_dump(mode="json")
+        name, args, config = self.action_request.action, dumped["action_request"]["args"], self.config
+        allowed = {"approve": config.allow_accept, "edit": config.allow_edit, "reject": config.allow_ignore}
+        action = {"name": name, "args": args, "arguments": args, "description": self.description}
+        decisions = [kind for kind, possible in allowed.items() if possible]
+        review = {"action_name": name, "allowed_decisions": decisions}
+        return dumped | {"action_requests": [action], "review_configs": [review]}
+
 
 class ReviewDecision(Record):
     """A person's answer."""
@@ -61,7 +75,9 @@ class ReviewDecision(Record):
     @model_validator(mode="before")
     @classmethod
     def _from_inbox(cls, value: Any) -> Any:
-        """Accept the forms that Agent Inbox sends: a list of one, `ignore`, and `args` inside an action."""
+        """Accept the forms that inboxes send: one decision in a list, their words, and `args` inside an action."""
+        if isinstance(value, dict) and "decisions" in value:
+            value = value["decisions"]
         if isinstance(value, list):
             if len(value) != 1:
                 raise ValueError("answer with exactly one decision")
@@ -69,9 +85,11 @@ class ReviewDecision(Record):
         if not isinstance(value, dict):
             return value
         value = dict(value)
-        if value.get("type") == "ignore":
-            value["type"] = "reject"
-        args = value.get("args")
+        if value.get("type") in ("ignore", "approve"):
+            value["type"] = "reject" if value["type"] == "ignore" else "accept"
+        if message := value.pop("message", None):
+            value.setdefault("comment", message)
+        args = value.pop("edited_action", value.get("args"))
         if isinstance(args, dict) and isinstance(args.get("args"), dict):
             value["args"] = args["args"]
         return value

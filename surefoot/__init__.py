@@ -20,8 +20,23 @@ refuse_shadows()
 if TYPE_CHECKING:
     from surefoot.api import Pending, aexplain, apending, aresume, arun, explain, pending, resume, run
     from surefoot.drive import Result
+    from surefoot.streaming import Token, astream, stream
 
-__all__ = ["Pending", "Result", "aexplain", "apending", "aresume", "arun", "explain", "pending", "resume", "run"]
+__all__ = [
+    "Pending",
+    "Result",
+    "Token",
+    "aexplain",
+    "apending",
+    "aresume",
+    "arun",
+    "astream",
+    "explain",
+    "pending",
+    "resume",
+    "run",
+    "stream",
+]
 
 __version__ = "0.1.0"
 
@@ -29,9 +44,9 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'surefoot' has no attribute {name!r}")
-    from surefoot import api
+    from surefoot import api, streaming
 
-    return getattr(api, name)
+    return getattr(streaming if name in ("Token", "astream", "stream") else api, name)
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from langgraph.types import Command
 from pydantic import ValidationError
@@ -20,9 +20,10 @@ from nodes.errors import InputError, SurefootError
 from nodes.review import validate_answer
 from nodes.task import hash_of
 from state import ReviewDecision, ReviewRequest, RunContext, describe
-from surefoot.drive import Result, drive, next_start, result_of, updated, waiting
+from surefoot.drive import OnPart, Result, drive, next_start, result_of, updated, waiting
 from surefoot.errors import ThreadBusy, UsageError
 from surefoot.inputs import BadLine, Item, id_of
+from surefoot.pipelines import Pipeline
 from surefoot.pipelines import pipeline as find_pipeline
 from surefoot.runner import Runner
 from surefoot.settings import settings
@@ -64,6 +65,14 @@ async def arun(
     `max_cost_usd` caps the call (default: the settings'). Raises `UsageError` for an id that was run with another
     input, `InputError` for an unusable input, `ConfigurationError` or `BudgetSpent` when nothing can succeed.
     """
+    found, item = item_of(pipeline, input, id, namespace)
+    return await run_item(
+        found, item, namespace=namespace, context=context, rerun=rerun, max_cost_usd=max_cost_usd, url=url
+    )
+
+
+def item_of(pipeline: str, input: Mapping[str, Any], id: str | int | None, namespace: str) -> tuple[Pipeline, Item]:
+    """Check an input and return it with its pipeline; raises `InputError` or `UsageError`."""
     found = find_pipeline(pipeline)
     check_namespace(namespace)
     if not isinstance(input, Mapping):
@@ -79,14 +88,29 @@ async def arun(
     item_id = hash_of(values) if id is None else id_of(id)
     if isinstance(item_id, BadLine):
         raise InputError(f"{pipeline}: {item_id.reason}")
+    return found, Item(item_id, values)
+
+
+async def run_item(
+    found: Pipeline,
+    item: Item,
+    *,
+    namespace: str = "",
+    context: RunContext | None = None,
+    rerun: bool = False,
+    max_cost_usd: float | None = None,
+    url: str | None = None,
+    on_part: OnPart | None = None,
+) -> Result:
+    """Run a checked item; see `arun`."""
     cap = settings().max_cost_usd if max_cost_usd is None else max_cost_usd
     results: list[Result] = []
     async with open_store(url) as store:
         runner = Runner(
             found, store, parallel=1, namespace=namespace, context=context, rerun=rerun,
-            max_cost_microusd=microusd_of(cap, "max_cost_usd"),
+            max_cost_microusd=microusd_of(cap, "max_cost_usd"), on_part=on_part,
         )  # fmt: skip
-        summary = await runner.run([Item(item_id, values)], on_result=results.append)
+        summary = await runner.run([item], on_result=results.append)
     if summary.refused:
         raise UsageError(summary.refused[0].reason)
     if summary.stopped:
@@ -219,12 +243,38 @@ async def aexplain(thread: str, *, url: str | None = None) -> Story:
         return tell(record, await store.channels(record.thread_id), await store.latest(record.pipeline))
 
 
-def run(pipeline: str, input: Mapping[str, Any], **options: Any) -> Result:
+class RunOptions(TypedDict, total=False):
+    """Options of `run`, `arun`, `stream` and `astream`."""
+
+    id: str | int | None
+    """Names the item; without it, the hash of the input does."""
+    namespace: str
+    """Keeps runs apart from others of the same ids."""
+    context: RunContext | None
+    """Providers, thresholds and caps of the run."""
+    rerun: bool
+    """Forget an earlier run of the item."""
+    max_cost_usd: float | None
+    """Cap of the call in US dollars; the settings' by default."""
+    url: str | None
+    """Where the state is kept; `SUREFOOT_REDIS_URL` by default."""
+
+
+class ResumeOptions(TypedDict, total=False):
+    """Options of `resume` and `aresume`."""
+
+    interrupt_id: str | None
+    """Which question is answered, where a thread asks several."""
+    url: str | None
+    """Where the state is kept; `SUREFOOT_REDIS_URL` by default."""
+
+
+def run(pipeline: str, input: Mapping[str, Any], **options: Unpack[RunOptions]) -> Result:
     """Run one item; see `arun`."""
     return run_sync(arun(pipeline, input, **options))
 
 
-def resume(thread: str, answer: Any = None, **options: Any) -> Result:
+def resume(thread: str, answer: Any = None, **options: Unpack[ResumeOptions]) -> Result:
     """Go on with a thread; see `aresume`."""
     return run_sync(aresume(thread, answer, **options))
 

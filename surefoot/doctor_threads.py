@@ -45,21 +45,22 @@ async def _broken(store: Store, records: list[ThreadRecord], *, quarantine: bool
     """Read threads and check every value against its field; finished ones only as far as time allows."""
     order = sorted(records, key=lambda record: record.status == "done")[:MAX_READ]
     broken: dict[str, str] = {}
-    aside: list[str] = []
+    damaged: list[ThreadRecord] = []
+    key_missing = False
     for record in order:
         try:
             why = await _why_broken(store, record)
         except RecordDamaged as error:
             why = redact(str(error))
-            # What lacks a key is whole: it is the key that has to be found.
-            if quarantine and not isinstance(error, KeyMissing):
-                await store.put_aside(record)
-                aside.append(record.key)
-                continue
+            key_missing = key_missing or isinstance(error, KeyMissing)
+            damaged.append(record)
         if why:
             broken[record.key] = why
-    if aside:
-        told = f"{told_keys(aside, 'damaged thread')} put aside"
+    # Without a key nobody can tell what is whole: it is the key that has to be found first.
+    if quarantine and damaged and not key_missing:
+        for record in damaged:
+            await store.put_aside(record)
+        told = f"{told_keys([record.key for record in damaged], 'damaged thread')} put aside"
         return [Finding(name="quarantine", level="warn", told=told, advice="run these items again with --rerun")]
     if not broken:
         return [Finding(name="broken", level="ok", told=f"none, {count(len(order), 'thread')} read")]

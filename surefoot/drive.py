@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.types import Command
+from langgraph.types import Command, StreamMode
 
 from checkpointers import LeaseLost
 from nodes.retry import WAIT_KIND
@@ -17,8 +17,14 @@ from state import RunContext
 from surefoot.bill import Effort
 from surefoot.errors import ThreadBusy, UsageError
 from surefoot.pipelines import Pipeline
-from surefoot.store import Store
 from surefoot.threads import RawThread, ThreadRecord
+
+if TYPE_CHECKING:
+    from surefoot.store import Store
+
+
+OnPart: TypeAlias = Callable[[Any], None]
+"""Takes what nodes write to the stream while they run, such as pieces of an answer."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ async def drive(
     start: Any,
     context: RunContext,
     draining: Callable[[], bool] = lambda: False,
+    on_part: OnPart | None = None,
 ) -> RawThread:
     """Run a thread until it ends or waits, and return its raw state.
 
@@ -73,13 +80,17 @@ async def drive(
     graph = pipeline.graph.copy(update={"checkpointer": store.saver})
     values: dict[str, Any] = {}
     interrupts: list[dict[str, Any]] = []
-    stream = graph.astream(
-        start, config_of(pipeline, record), context=context, durability="sync", stream_mode=["updates", "values"]
-    )
+    modes: list[StreamMode] = ["updates", "values"]
+    if on_part is not None:
+        modes.append("custom")
+    stream = graph.astream(start, config_of(pipeline, record), context=context, durability="sync", stream_mode=modes)
     try:
         async for mode, chunk in stream:
             if mode == "values":
                 values = dict(chunk)
+            elif mode == "custom":
+                if on_part is not None:
+                    on_part(chunk)
             elif "__interrupt__" in chunk:
                 interrupts += [{"id": item.id, "value": item.value} for item in chunk["__interrupt__"]]
             if record.thread_id in store.leases.lost:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, TypeAlias
 
 from pydantic import ValidationError
 
+from nodes.task import hash_of
 from state import describe
 from surefoot.errors import UsageError
 from surefoot.folders import files_of
@@ -38,6 +39,14 @@ class Item:
     id: str
     input: dict[str, Any]
     line: int = 0
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of what makes it the same item: a document is what it holds, wherever its folder was moved."""
+        given = self.input
+        return hash_of(
+            {name: value for name, value in given.items() if name != "path"} if given.get("digest") else given
+        )
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,19 @@ from checkpointers import SaverError
 from nodes.call import spending_cap, using_guard
 from nodes.errors import StopRun, SurefootError
 from nodes.events import AttemptEnded, Event, RetryDecided, listening
-from nodes.task import hash_of
 from state import RunContext, redact
-from surefoot.drive import Drained, Result, drive, make_result, next_start, result_of, sleep_until, updated, waiting
+from surefoot.drive import (
+    Drained,
+    OnPart,
+    Result,
+    drive,
+    make_result,
+    next_start,
+    result_of,
+    sleep_until,
+    updated,
+    waiting,
+)
 from surefoot.errors import ThreadBusy, UsageError
 from surefoot.inputs import BadLine, Item
 from surefoot.leases import TTL_S
@@ -56,11 +66,6 @@ class Summary:
         self.reused += not result.fresh
 
 
-def _content(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what makes an input the same as another: a document is what it holds, wherever its folder was moved."""
-    return {field: value for field, value in given.items() if field != "path"} if given.get("digest") else given
-
-
 class Refused(SurefootError):
     """The id of an item was run before with another content."""
 
@@ -78,6 +83,7 @@ class Runner:
         context: RunContext | None = None,
         rerun: bool = False,
         max_cost_microusd: int | None = None,
+        on_part: OnPart | None = None,
     ) -> None:
         if parallel < 1:
             raise UsageError(f"parallel must be at least 1, got {parallel}")
@@ -85,7 +91,7 @@ class Runner:
         self.pipeline, self.store, self.namespace, self.rerun = pipeline, store, namespace, rerun
         longest = INLINE_WAIT_S if given.max_inline_wait_s is None else given.max_inline_wait_s
         self.context = given.model_copy(update={"max_inline_wait_s": longest})
-        self.max_cost_microusd = max_cost_microusd
+        self.max_cost_microusd, self._on_part = max_cost_microusd, on_part
         self._parallel = parallel
         self._slots = asyncio.Semaphore(parallel)
         self._stop = asyncio.Event()
@@ -206,7 +212,7 @@ class Runner:
         self._begun.add(tid)
         if record is None:
             return self._new_record(item, tid), None
-        if record.input_hash != hash_of(_content(item.input)):
+        if record.input_hash != item.content_hash:
             raise Refused(
                 f"id {item.id!r} was run before with another content: use --rerun to replace that run, or --namespace "
                 "to keep both"
@@ -228,7 +234,7 @@ class Runner:
             pipeline=self.pipeline.name,
             item_id=item.id,
             namespace=self.namespace,
-            input_hash=hash_of(_content(item.input)),
+            input_hash=item.content_hash,
             graph_version=self.pipeline.version,
             created_at=now,
             updated_at=now,
@@ -247,7 +253,8 @@ class Runner:
                 raw = before
             else:
                 self._note_stored_waits(record.thread_id, before)
-                raw = await drive(self.pipeline, self.store, record, start, self.context, self._stop.is_set)
+                stop, watch = self._stop.is_set, self._on_part
+                raw = await drive(self.pipeline, self.store, record, start, self.context, stop, watch)
             result = result_of(self.pipeline, record, raw, line=item.line)
         except (Drained, asyncio.CancelledError) as cut:
             if not self._stop.is_set():

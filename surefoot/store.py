@@ -8,18 +8,17 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import CheckpointTuple
 
 from checkpointers import AsyncRedisSaver, Encryption, ThreadEntry, connect_async, server_errors, thread_keys
 from nodes.call import Guard, limits_of
 from nodes.call.redis_guard import RedisGuard
 from nodes.drift import Drift
-from state import redact
 from surefoot.errors import UsageError
+from surefoot.foreign import foreign_records, gone_on
 from surefoot.leases import Leases
 from surefoot.settings import settings
 from surefoot.telemetry import start_telemetry
-from surefoot.threads import RawThread, Status, ThreadRecord, id_of_key
+from surefoot.threads import RawThread, Status, ThreadRecord, id_of_key, raw_thread
 
 INDEX = "surefoot:threads"
 """Sorted set of thread ids in which earlier versions listed all threads."""
@@ -61,7 +60,7 @@ class Store:
         if expires or record.expires:
             # A thread that is taken up again has no end.
             await self.saver.aexpire_thread(record.thread_id, keep_ms / 1000 if expires else None)
-        record = record.model_copy(update={"expires": expires})
+        record = record.model_copy(update={"expires": expires, "foreign": False})
         with server_errors(self._client):
             await self._client.set(
                 record_key(record.thread_id), record.model_dump_json(), px=keep_ms if expires else None
@@ -91,23 +90,34 @@ class Store:
     async def find(self, thread: str) -> ThreadRecord:
         """Return the record of a thread by UUID or readable key, with its status as it is now; raises `UsageError`."""
         record = await self.get(id_of_key(thread))
-        if record is None:
+        entry = await self.saver.afind_thread(id_of_key(thread)) or await self.saver.afind_thread(thread)
+        if record is not None:
+            (record,) = await gone_on(self.saver, [record], [entry]) if entry else [record]
+            return (await self._with_live_status([record]))[0]
+        elsewhere = await self._foreign([entry]) if entry else []
+        if not elsewhere:
             raise UsageError(f"there is no thread {thread!r}; `surefoot threads` lists them")
-        return (await self._with_live_status([record]))[0]
+        return elsewhere[0]
 
     async def records(
         self, status: str | None = None, pipeline: str | None = None, namespace: str | None = None
     ) -> list[ThreadRecord]:
         """Return the records of all threads, or of those that fit, the last changed first."""
-        records = await self._read([entry.thread_id for entry in await self._listed()])
+        entries = await self._listed()
+        own = await self._read([entry.thread_id for entry in entries])
+        begun_here = [(own[entry.thread_id], entry) for entry in entries if entry.thread_id in own]
+        current = await gone_on(self.saver, [record for record, _ in begun_here], [entry for _, entry in begun_here])
+        known = {record.thread_id: record for record in await self._with_live_status(current)}
+        others = await self._foreign([entry for entry in entries if entry.thread_id not in own])
+        known |= {record.thread_id: record for record in others}
+        records = [known[entry.thread_id] for entry in entries if entry.thread_id in known]
         fitting = [r for r in records if pipeline in (None, r.pipeline) and namespace in (None, r.namespace)]
-        records = await self._with_live_status(fitting)
-        return [record for record in records if status in (None, record.status)]
+        return [record for record in fitting if status in (None, record.status)]
 
     async def latest(self, pipeline: str, limit: int = _PAGE) -> list[ThreadRecord]:
         """Return the finished ones among the threads of a pipeline that changed last, at most `limit` looked at."""
         found = await self._read([entry.thread_id for entry in await self._listed(limit)])
-        return [record for record in found if record.pipeline == pipeline and record.status == "done"]
+        return [record for record in found.values() if record.pipeline == pipeline and record.status == "done"]
 
     async def _listed(self, limit: int | None = None) -> list[ThreadEntry]:
         """Return what the saver has registered, the last changed first."""
@@ -132,8 +142,8 @@ class Store:
                     await self.saver.anote_thread(thread_id)
         return read
 
-    async def _read(self, ids: list[str]) -> list[ThreadRecord]:
-        """Return the records of threads; one whose time was over leaves the registry."""
+    async def _read(self, ids: list[str]) -> dict[str, ThreadRecord]:
+        """Return the records of threads that the runner has one of, by thread id."""
         raws: list[bytes | None] = []
         with server_errors(self._client):
             for start in range(0, len(ids), _PAGE):
@@ -141,10 +151,19 @@ class Store:
                 for thread_id in ids[start : start + _PAGE]:
                     pipe.get(record_key(thread_id))
                 raws += await pipe.execute()
-        unknown = [thread_id for thread_id, raw in zip(ids, raws, strict=True) if raw is None]
-        if unknown:
-            await self.saver.areconcile(unknown[:_PAGE])
-        return [ThreadRecord.model_validate_json(raw) for raw in raws if raw is not None]
+        return {
+            thread_id: ThreadRecord.model_validate_json(raw)
+            for thread_id, raw in zip(ids, raws, strict=True)
+            if raw is not None
+        }
+
+    async def _foreign(self, entries: list[ThreadEntry]) -> list[ThreadRecord]:
+        """Return records of threads that the runner did not begin; one whose time was over leaves the registry."""
+        found = await foreign_records(self.saver, entries, await self.leases.alive([e.thread_id for e in entries]))
+        gone = [thread_id for thread_id, record in found.items() if record is None]
+        if gone:
+            await self.saver.areconcile(gone)
+        return [record for record in found.values() if record is not None]
 
     async def _with_live_status(self, records: list[ThreadRecord]) -> list[ThreadRecord]:
         """A thread that says `running` without a living lease has stalled: its process is gone."""
@@ -205,33 +224,6 @@ def _text(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def raw_thread(found: CheckpointTuple) -> RawThread:
-    """Read state, next nodes, interrupts and errors out of a checkpoint and its pending writes."""
-    values = {
-        name: value
-        for name, value in found.checkpoint["channel_values"].items()
-        if not name.startswith(("branch:", "__"))
-    }
-    stored = found.checkpoint["channel_values"]
-    scheduled = [name.removeprefix("branch:to:") for name in stored if name.startswith(("branch:to:", "__start__"))]
-    interrupts: list[dict[str, Any]] = []
-    errors: list[str] = []
-    for _task, channel, value in found.pending_writes or []:
-        if channel == "__interrupt__":
-            interrupts += [{"id": item.id, "value": item.value} for item in value]
-        elif channel == "__error__":
-            errors.append(redact(str(value)))
-    return RawThread(
-        values=values,
-        next=scheduled,
-        interrupts=list({item["id"]: item for item in interrupts}.values()),
-        errors=errors,
-        checkpoints=int(found.metadata.get("step", -1)) + 2,
-        created_at=found.checkpoint["ts"],
-        graph_version=str(found.metadata.get("graph_version", "")),
-    )
-
-
 @asynccontextmanager
 async def open_store(url: str | None = None, *, guard: Guard | None = None) -> AsyncIterator[Store]:
     """Open the saver and the thread records on one server; raises the saver's errors with one clear line each.
@@ -251,4 +243,4 @@ async def open_store(url: str | None = None, *, guard: Guard | None = None) -> A
             await shared.aclose()
 
 
-__all__ = ["RawThread", "Status", "Store", "open_store", "raw_thread", "record_key"]
+__all__ = ["RawThread", "Status", "Store", "open_store", "record_key"]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from state import RunContext
+from state import RunContext, redact
 from surefoot.errors import UsageError
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import CheckpointTuple
 
 NAMESPACE = uuid.UUID("6f1c1d52-7d0e-5b8e-9a52-2f0b1f6a4c11")
 """Root of all thread ids; changing it would orphan every stored thread."""
@@ -78,6 +81,8 @@ class ThreadRecord(BaseModel):
     default_action: str = ""
     expires: bool = False
     """Whether the thread and this record are deleted after the time for which finished threads are kept."""
+    foreign: bool = False
+    """Whether another program began it: listed and explained, and resumed only when it is named."""
     context: RunContext = Field(default_factory=RunContext)
     """What the run was started with; LangGraph does not persist it."""
 
@@ -99,3 +104,30 @@ class RawThread:
     def exists(self) -> bool:
         """Whether anything was ever stored."""
         return self.checkpoints > 0
+
+
+def raw_thread(found: CheckpointTuple) -> RawThread:
+    """Read state, next nodes, interrupts and errors out of a checkpoint and its pending writes."""
+    values = {
+        name: value
+        for name, value in found.checkpoint["channel_values"].items()
+        if not name.startswith(("branch:", "__"))
+    }
+    stored = found.checkpoint["channel_values"]
+    scheduled = [name.removeprefix("branch:to:") for name in stored if name.startswith(("branch:to:", "__start__"))]
+    interrupts: list[dict[str, Any]] = []
+    errors: list[str] = []
+    for _task, channel, value in found.pending_writes or []:
+        if channel == "__interrupt__":
+            interrupts += [{"id": item.id, "value": item.value} for item in value]
+        elif channel == "__error__":
+            errors.append(redact(str(value)))
+    return RawThread(
+        values=values,
+        next=scheduled,
+        interrupts=list({item["id"]: item for item in interrupts}.values()),
+        errors=errors,
+        checkpoints=int(found.metadata.get("step", -1)) + 2,
+        created_at=found.checkpoint["ts"],
+        graph_version=str(found.metadata.get("graph_version", "")),
+    )

@@ -13,6 +13,7 @@ from nodes.batch import Batched
 from nodes.call import Call
 from nodes.errors import Permanent
 from nodes.task import Task
+from nodes.tracing import hide_in_traces
 from state.resumes import Job, Score, Skill, SkillName, Years
 from tasks.documents import DocumentError, read_document
 from tasks.embedded import resumes as embedded
@@ -265,3 +266,6 @@ score: Final = Task(
 
 TASKS: Final = {task.name: task for task in (read, technical, soft, certifications, score)}
 """The tasks of the pipeline by name."""
+
+# The document names its person, and its file often does; what the models see is traced.
+hide_in_traces(lambda fields: {"text", "path"} if {"job", "digest"} & fields.keys() else ())

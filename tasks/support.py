@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nodes.call import Call, Reply
 from nodes.task import Task
+from nodes.tracing import hide_in_traces
 from state.support import CATEGORIES, URGENCIES, Category, ConfidenceSource, Team, Urgency
 from tasks.embedded import support as embedded
 from tasks.embedded.support_model import shipped
@@ -230,5 +231,7 @@ draft: Final = Task(
 )
 
 TASKS: Final = {task.name: task for task in (classify, urgency, route, draft)}
+
+hide_in_traces(lambda fields: {"customer"} & fields.keys())
 
 assert set(TEAMS) == set(CATEGORIES)  # noqa: S101 - a category without a team is a mistake in this file

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +34,9 @@ class Done:
 Cli = Callable[..., Done]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cli_url() -> Iterator[str]:
-    """One embedded server for all commands; tests keep apart by namespace."""
+    """One embedded server for the commands of a file, whose tests keep apart by namespace."""
     from servers import embedded_directory
 
     with embedded_directory() as directory:
@@ -92,3 +93,16 @@ def read_rows(path: Path) -> dict[str, dict[str, Any]]:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert len({row["id"] for row in rows}) == len(rows), "an id stands twice in the file"
     return {row["id"]: row for row in rows}
+
+
+ROOT = Path(__file__).resolve().parent.parent
+FOREIGN = ("OPENAI_", "LANGSMITH_", "LANGCHAIN_", "SUREFOOT_")
+
+
+def run_python(code: str, url: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own: the client of LangSmith is one for a process."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    env |= {"SUREFOOT_REDIS_URL": url, "PYTHONPATH": str(ROOT), **variables}
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=env, capture_output=True, text=True, timeout=100, check=False
+    )

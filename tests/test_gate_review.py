@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+import warnings
 from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from toy import Script, decision, toy_graph
 
 from nodes import Check, Policy, Task, add_gate, fixed, validate_answer
@@ -181,16 +182,48 @@ def test_an_answer_that_is_not_offered_is_refused() -> None:
         ([{"type": "response", "args": "hello"}], "response", "hello"),
         ([{"type": "edit", "args": {"action": "triage", "args": {"urgency": "high"}}}], "edit", {"urgency": "high"}),
         ({"type": "edit", "args": {"urgency": "high"}}, "edit", {"urgency": "high"}),
+        ({"decisions": [{"type": "approve"}]}, "accept", None),
+        ({"decisions": [{"type": "reject", "message": "not ours"}]}, "reject", None),
+        (
+            {"decisions": [{"type": "edit", "edited_action": {"name": "triage", "args": {"urgency": "high"}}}]},
+            "edit",
+            {"urgency": "high"},
+        ),
     ],
 )
-def test_the_forms_of_agent_inbox_are_understood(sent: Any, kind: str, args: Any) -> None:
+def test_the_forms_of_the_inboxes_are_understood(sent: Any, kind: str, args: Any) -> None:
     found = validate_answer(REQUEST, SupportState, sent)
     assert (found.type, found.args) == (kind, args)
     assert ReviewDecision.model_validate(found.model_dump()) == found
 
 
-def test_the_request_has_the_shape_of_agent_inbox() -> None:
-    payload = REQUEST.model_dump(mode="json")
-    assert set(payload["action_request"]) == {"action", "args"}
-    assert set(payload["config"]) == {"allow_accept", "allow_edit", "allow_respond", "allow_ignore"}
-    assert isinstance(payload["description"], str)
+def test_the_request_has_the_shapes_that_the_inboxes_read() -> None:
+    payload = REQUEST.payload()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # LangChain has moved it to another package
+        from langgraph.prebuilt.interrupt import HumanInterrupt
+    # What Agent Inbox publishes as its schema (`HumanInterrupt`).
+    read = TypeAdapter(HumanInterrupt).validate_python(payload, strict=True)
+    assert (read["action_request"]["action"], read["action_request"]["args"]) == ("review", REQUEST.action_request.args)
+    assert all(read["config"].values())
+    # What Agent Chat UI asks of a question before it shows it (`isAgentInboxInterruptSchema`).
+    (asked,), (config,) = payload["action_requests"], payload["review_configs"]
+    assert isinstance(asked["name"], str)
+    assert asked["args"] == asked["arguments"] == read["action_request"]["args"]
+    assert asked["description"] == payload["description"]
+    assert config == {"action_name": asked["name"], "allowed_decisions": ["approve", "edit", "reject"]}
+    assert ReviewRequest.model_validate(payload) == REQUEST
+
+
+def test_a_text_from_agent_inbox_refuses_where_a_text_is_no_answer() -> None:
+    closed = REQUEST.model_copy(update={"config": ReviewConfig(allow_respond=False)})
+    found = validate_answer(closed, SupportState, [{"type": "response", "args": "not ours"}])
+    assert (found.type, found.comment) == ("reject", "not ours")
+    with pytest.raises(InputError, match="response"):
+        validate_answer(closed, SupportState, {"type": "response", "args": "not ours"})
+
+
+@pytest.mark.parametrize("empty", [{}, {"yes": True}, {"decisions": [{}]}])
+def test_an_answer_that_says_nothing_is_no_consent(empty: Any) -> None:
+    with pytest.raises(InputError, match="what it is"):
+        validate_answer(REQUEST, SupportState, empty)

@@ -1,30 +1,58 @@
-"""The graph loads in LangGraph Studio's server: offline, without a key, with the shipped `langgraph.json`."""
+"""Over the server's API what LangGraph Studio does: each graph is drawn and run step by step, stopped, answered, looked
+back on, edited, forked and run again; threads of the command line are opened, and those of Studio listed."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import socket
-import subprocess
-import sys
+import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_tools import Cli
 from langgraph_sdk import get_sync_client
+from langgraph_sdk.client import SyncLangGraphClient
+from studio_server import StudioServer, outside, question_of, studio_server
 
-from surefoot.testing import MODEL, PRICES, OpenAIEndpoint, support_responder
+import surefoot
+from surefoot.pipelines import names as pipeline_names
+from surefoot.pipelines import pipeline
+from surefoot.testing import OpenAIEndpoint, support_responder
+from surefoot.testing.faults import status
 
-ROOT = Path(__file__).resolve().parent.parent
+CRITICAL = "Our whole company is locked out, production is down for all users and data is leaking right now!"
+SIMPLE = "I was charged twice for March, please refund one of the payments."
+INPUTS: dict[str, dict[str, Any]] = {
+    "support": {"text": SIMPLE},
+    "content": {
+        "text": "The council approved a new bridge over the river Elbe on Monday. It costs 12 million euros. " * 12
+    },
+    "fraud": {
+        "amount": 713.61,
+        "usual_amount": 298.08,
+        "channel": "online",
+        "merchant": "gaming",
+        "hour": 9,
+        "distance_km": 13.0,
+        "foreign": False,
+        "new_device": False,
+        "new_payee": False,
+        "account_days": 1569.0,
+        "last_hour": 0,
+        "last_day": 3,
+        "failed_day": 0,
+    },
+    "resumes": {
+        "text": "Jane Roe\njane@example.org\n\nExperience\nPython developer, 2015-2024\n\nSkills\nPython, SQL",
+        "job": {"title": "Developer", "required": ["Python"]},
+    },
+    "pattern": {
+        "text": "The launch moved to May. Costs rise by 4 % to 12,000 euros. Ann has to tell the board by Friday."
+    },
+}
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")
@@ -37,87 +65,233 @@ def model() -> Iterator[OpenAIEndpoint]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, model: OpenAIEndpoint) -> Iterator[str]:
-    port = free_port()
-    log = tmp_path_factory.mktemp("studio") / "log"
-    foreign = ("OPENAI_", "LANGSMITH_", "LANGCHAIN_", "SUREFOOT_")
-    env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
-    env |= {"LANGGRAPH_CLI_NO_ANALYTICS": "1", "SUREFOOT_PROVIDER": "embedded", "LANGSMITH_TRACING": "false"}
-    env |= {"OPENAI_BASE_URL": model.url, "SUREFOOT_MODEL": MODEL, "SUREFOOT_PRICES": json.dumps(PRICES)}
-    command = ["dev", "--no-browser", "--no-reload", "--host", "127.0.0.1", "--port", str(port)]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [str(Path(sys.executable).parent / "langgraph"), *command],
-            cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        try:
-            wait_until_ready(f"http://127.0.0.1:{port}", process, log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+def gone_out() -> Iterator[tuple[str, list[str]]]:
+    with outside() as found:
+        yield found
 
 
-def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    import httpx
-
-    for _ in range(600):
-        if process.poll() is not None:
-            break
-        try:
-            if httpx.get(f"{url}/ok", timeout=2).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError(f"the server did not start:\n{log.read_text()[-4000:]}")
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, model: OpenAIEndpoint, gone_out: tuple[str, list[str]]
+) -> Iterator[StudioServer]:
+    with studio_server(tmp_path_factory.mktemp("studio"), model, gone_out[0]) as running:
+        yield running
 
 
-@pytest.mark.timeout(120)
-def test_the_support_graph_loads_runs_and_asks(server: str) -> None:
-    client = get_sync_client(url=server)
-    assistants = client.assistants.search(graph_id="support")
-    assert len(assistants) == 1
-    schemas: Any = client.assistants.get_schemas(assistants[0]["assistant_id"])
-    assert "text" in schemas["input_schema"]["properties"]
-    assert "thresholds" in str(schemas["context_schema"])
-    thread = client.threads.create()
-    ticket = {
-        "text": "Our whole company is locked out, production is down for all users and data is leaking right now!"
-    }
-    client.runs.wait(thread["thread_id"], "support", input=ticket)
-    state: Any = client.threads.get_state(thread["thread_id"])
-    assert state["values"]["urgency"] == "critical"
-    assert state["next"] == ["human_review"]
-    (question,) = state["tasks"][0]["interrupts"]
+@pytest.fixture
+def client(server: StudioServer) -> Iterator[SyncLangGraphClient]:
+    with get_sync_client(url=server.url, api_key=None) as opened:
+        yield opened
+
+
+def steps(client: SyncLangGraphClient, thread: str, graph: str, **options: Any) -> list[str]:
+    """Run and return the nodes that reported, in their order."""
+    seen: list[str] = []
+    for part in client.runs.stream(thread, graph, stream_mode=["updates"], **options):
+        assert part.event != "error", part.data
+        if part.event == "updates":
+            seen += part.data
+    return seen
+
+
+@pytest.mark.parametrize("name", sorted(INPUTS))
+def test_each_graph_has_forms_a_drawing_and_a_description(client: SyncLangGraphClient, name: str) -> None:
+    (assistant,) = client.assistants.search(graph_id=name)
+    assert assistant["description"]
+    schemas: Any = client.assistants.get_schemas(assistant["assistant_id"])
+    assert set(INPUTS[name]) <= set(schemas["input_schema"]["properties"])
+    # A form asks for what a user knows, not for what nodes keep.
+    assert not {"attempts", "visits", "spend", "outcome"} & set(schemas["input_schema"]["properties"])
+    for field in schemas["input_schema"]["properties"].values():
+        assert "type" in field or "anyOf" in field or "$ref" in field or "allOf" in field or "enum" in field
+    assert "thresholds" in schemas["context_schema"]["properties"]
+    drawn: Any = client.assistants.get_graph(assistant["assistant_id"], xray=True)
+    names = {node["id"] for node in drawn["nodes"]}
+    assert set(pipeline(name).graph.nodes) - {"__start__"} <= names
+    assert all(edge["source"] in names and edge["target"] in names for edge in drawn["edges"])
+    assert client.assistants.get_subgraphs(assistant["assistant_id"], recurse=True) == {}
+    assert set(INPUTS) == set(pipeline_names())
+
+
+@pytest.mark.parametrize("name", sorted(INPUTS))
+def test_each_graph_runs_and_its_history_can_be_read(client: SyncLangGraphClient, name: str) -> None:
+    thread = client.threads.create()["thread_id"]
+    seen = steps(client, thread, name, input=INPUTS[name])
+    assert seen
+    state: Any = client.threads.get_state(thread)
+    assert state["values"].get("outcome") or state["next"] == ["human_review"]
+    history: Any = client.threads.get_history(thread, limit=100)
+    assert len(history) >= len([step for step in seen if step != "__interrupt__"])
+    assert history[-1]["metadata"]["source"] == "input"
+
+
+def test_a_run_stops_before_and_after_every_node(client: SyncLangGraphClient) -> None:
+    nodes = [name for name in pipeline("support").graph.nodes if name != "__start__"]
+    for where in ("interrupt_before", "interrupt_after"):
+        thread = client.threads.create()["thread_id"]
+        seen = steps(client, thread, "support", input={"text": SIMPLE}, **{where: nodes})
+        stops = 0
+        while (state := client.threads.get_state(thread))["next"]:
+            assert client.threads.get(thread)["status"] == "interrupted"
+            assert not any(one for task in state["tasks"] for one in task["interrupts"]), "nothing was asked"
+            seen += steps(client, thread, "support", input=None, **{where: nodes})
+            stops += 1
+        way = [step for step in seen if step != "__interrupt__"]
+        assert way == ["validate", "classify", "urgency", "route", "assess", "draft", "gate", "finish"]
+        assert stops >= 7
+        assert client.threads.get_state(thread)["values"]["outcome"] == "routed"
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+def test_a_question_is_shown_with_its_form_and_answered(client: SyncLangGraphClient, as_list: bool) -> None:
+    thread = client.threads.create()["thread_id"]
+    client.runs.wait(thread, "support", input={"text": CRITICAL})
+    assert client.threads.get_state(thread)["next"] == ["human_review"]
+    question = question_of(client, thread)
     assert question["value"]["action_request"]["args"]["team"] == "escalations"
-    answer = {question["id"]: {"type": "accept"}}
-    client.runs.wait(thread["thread_id"], "support", command={"resume": answer})
-    state = client.threads.get_state(thread["thread_id"])
+    assert set(question["response_schema"]["properties"]) >= {"type", "args"}
+    edit = {
+        "type": "edit",
+        "args": {"action": "triage", "args": {"urgency": "high"}} if as_list else {"urgency": "high"},
+    }
+    client.runs.wait(thread, "support", command={"resume": {question["id"]: [edit] if as_list else edit}})
+    state: Any = client.threads.get_state(thread)
     assert state["next"] == []
-    assert state["values"]["outcome"] == "routed"
+    assert (state["values"]["urgency"], state["values"]["outcome"]) == ("high", "routed")
+    assert [record["decision"]["by"] for record in state["values"]["review"]] == ["person"]
 
 
-def test_a_wrong_edit_of_the_state_is_refused_and_the_thread_stays_readable(server: str) -> None:
-    client = get_sync_client(url=server)
-    thread = client.threads.create()
-    client.runs.wait(thread["thread_id"], "support", input={"text": "Where do I change my language to French?"})
-    before: Any = client.threads.get_state(thread["thread_id"])
+def test_state_is_edited_forked_and_run_again_from_any_checkpoint(client: SyncLangGraphClient) -> None:
+    thread = client.threads.create()["thread_id"]
+    client.runs.wait(thread, "support", input={"text": SIMPLE})
+    first: Any = client.threads.get_state(thread)
+    assert first["values"]["category"] == "billing"
+    before: Any = client.threads.get_history(thread, limit=50)
+    at = next(past for past in before if past["next"] == ["urgency"])
+    # Run again from there, nothing changed: the same again, on a branch of its own.
+    again: Any = client.runs.wait(thread, "support", input=None, checkpoint=at["checkpoint"])
+    assert (again["category"], again["team"]) == ("billing", first["values"]["team"])
+    # Edit there, and go on with the edit.
+    edited: Any = client.threads.update_state(
+        thread, {"category": "bug"}, as_node="classify", checkpoint_id=at["checkpoint"]["checkpoint_id"]
+    )
+    values: Any = client.runs.wait(
+        thread, "support", input=None, checkpoint={"checkpoint_id": edited["checkpoint_id"], "checkpoint_ns": ""}
+    )
+    assert (values["category"], values["team"]) == ("bug", "engineering")
+    after: Any = client.threads.get_history(thread, limit=100)
+    assert {past["checkpoint"]["checkpoint_id"] for past in before} <= {p["checkpoint"]["checkpoint_id"] for p in after}
+    old: Any = client.threads.get_state(thread, checkpoint_id=first["checkpoint"]["checkpoint_id"])
+    assert old["values"]["category"] == "billing"
+    copied: Any = client.threads.copy(thread)
+    assert client.threads.get_state(copied["thread_id"])["values"]["team"] == "engineering"
+
+
+def test_a_wrong_edit_of_the_state_is_refused_and_the_thread_stays_readable(client: SyncLangGraphClient) -> None:
+    thread = client.threads.create()["thread_id"]
+    client.runs.wait(thread, "support", input={"text": "Where do I change my language to French?"})
+    before: Any = client.threads.get_state(thread)
     with pytest.raises(Exception, match="urgency"):
-        client.threads.update_state(thread["thread_id"], {"urgency": "very"})
-    after: Any = client.threads.get_state(thread["thread_id"])
+        client.threads.update_state(thread, {"urgency": "very"})
+    after: Any = client.threads.get_state(thread)
     assert after["values"] == before["values"]
 
 
-def test_a_model_is_called_without_blocking_the_server(server: str, model: OpenAIEndpoint) -> None:
+def test_a_model_is_called_without_blocking_the_server(client: SyncLangGraphClient, model: OpenAIEndpoint) -> None:
     """The server raises on blocking calls: the client must be made and the settings read beside the loop."""
-    client = get_sync_client(url=server)
-    thread = client.threads.create()
+    model.reset()
+    model.responder, model.token_probability = support_responder, 0.99
+    thread = client.threads.create()["thread_id"]
     ticket = {"text": "The export crashes with an error each time."}
-    values: Any = client.runs.wait(thread["thread_id"], "support", input=ticket, context={"provider": "openai"})
+    values: Any = client.runs.wait(thread, "support", input=ticket, context={"provider": "openai"})
     assert values["category"] == "bug"
     assert {a["provider"] for a in values["attempts"]} == {"openai", "rule"}
     assert model.calls == 3
+
+
+def test_a_thread_of_the_runner_is_opened_and_answered_in_studio(
+    client: SyncLangGraphClient, server: StudioServer, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUREFOOT_REDIS_URL", server.redis_url)
+    result = surefoot.run("support", {"text": "  "}, id="studio-1")
+    assert result.status == "waiting"
+    unknown = cli("studio", "support:nothing", "--server", server.url)
+    assert (unknown.status, unknown.err.count("\n")) == (2, 1)
+    nowhere = cli("studio", "support:studio-1", "--server", "http://127.0.0.1:9")
+    assert nowhere.status == 2
+    assert "make studio" in nowhere.err
+    for _ in range(2):
+        (shown,) = cli("studio", "support:studio-1", "--server", server.url, "--json").json
+    assert shown["thread_id"] == result.thread_id
+    assert shown["thread_id"] in shown["link"]
+    assert "support:studio-1" in cli("studio", "--server", server.url).out
+    question = question_of(client, result.thread_id)
+    values: Any = client.runs.wait(
+        result.thread_id,
+        "support",
+        command={"resume": {question["id"]: {"type": "edit", "args": {"category": "general"}}}},
+    )
+    assert values["outcome"]
+    listed = {thread["key"]: thread["status"] for thread in cli("threads", "--json").json}
+    assert listed["support:studio-1"] == "done"
+    assert "general" in cli("explain", "support:studio-1").out
+
+
+def test_a_thread_of_studio_is_listed_explained_and_answered_by_the_runner(
+    client: SyncLangGraphClient, server: StudioServer, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUREFOOT_REDIS_URL", server.redis_url)
+    thread = client.threads.create()["thread_id"]
+    client.runs.wait(thread, "support", input={"text": CRITICAL})
+    listed = {found["thread_id"]: found for found in cli("threads", "--json").json}
+    assert (listed[thread]["status"], listed[thread]["pipeline"]) == ("waiting", "support")
+    assert thread in cli("inbox").out
+    assert "critical" in cli("explain", thread).out
+    assert cli("resume", "--all").status in (0, 3)
+    assert question_of(client, thread), "what Studio runs is not taken from it"
+    assert cli("review", thread, "--accept").status == 0
+    state: Any = client.threads.get_state(thread)
+    assert (state["next"], state["values"]["outcome"]) == ([], "routed")
+    assert "done" in cli("threads", "--status", "done").out
+
+
+def test_killed_in_the_middle_of_a_retry_it_goes_on_with_its_attempts(tmp_path: Path, model: OpenAIEndpoint) -> None:
+    model.reset()
+    model.responder, model.token_probability = support_responder, 0.99
+    model.script(status(503, retry_after="14"), status(503))
+    with studio_server(tmp_path, model) as server:
+        with get_sync_client(url=server.url, api_key=None) as client:
+            thread = client.threads.create()["thread_id"]
+            ticket = {"text": "The export crashes with an error each time."}
+            run = client.runs.create(thread, "support", input=ticket, context={"provider": "openai"})
+            deadline = time.monotonic() + 30
+            while model.calls < 1 or "retry" not in client.threads.get_state(thread)["next"]:
+                assert time.monotonic() < deadline, "the retry did not begin"
+                time.sleep(0.05)
+        # What the server knows of its threads and runs is written each ten seconds.
+        while not any(thread.encode() in path.read_bytes() for path in (tmp_path / ".langgraph_api").iterdir()):
+            assert time.monotonic() < deadline, "the run was not written"
+            time.sleep(0.1)
+        server.kill()
+        server.start()
+        with get_sync_client(url=server.url, api_key=None) as client:
+            client.runs.join(thread, run["run_id"])
+            state: Any = client.threads.get_state(thread)
+    assert state["values"]["outcome"], state
+    tries = [attempt["n"] for attempt in state["values"]["attempts"] if attempt["step"] == "classify"]
+    assert tries == [1, 2, 3]
+    assert model.calls == 5
+
+
+def test_it_stops_cleanly_and_nothing_left_the_machine(server: StudioServer, gone_out: tuple[str, list[str]]) -> None:
+    """The last test of the module, after all that the server did."""
+    assert asyncio.run(_ready(server))
+    assert server.stop() in (0, 130, -2)
+    assert gone_out[1] == []
+
+
+async def _ready(server: StudioServer) -> bool:
+    import httpx
+
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return (await client.get(f"{server.url}/ok")).status_code == 200

@@ -191,7 +191,7 @@ def test_a_draft_that_never_passes_is_not_delivered(monkeypatch: pytest.MonkeyPa
     assert values.get("draft") is None
     assert values["degraded"] is True
     assert values["team"] == "finance"
-    assert "4111" not in json.dumps(values["verdicts"]) + json.dumps(values["reasons"])
+    assert "4111 1111" not in json.dumps(values["verdicts"]) + json.dumps(values["reasons"])
     assert steps(values).count("draft") == 3
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from surefoot.cli import look, review, run, threads
+from surefoot.cli import look, review, run, studio, threads
 from surefoot.cli.screen import FAILED, WRONG_USE, say
 from surefoot.cli.signals import handlers_restored
 from surefoot.shadow import refuse_shadows
@@ -34,6 +34,7 @@ app = typer.Typer(
 
 for command in (
     run.run, threads.resume, review.inbox, review.review, look.explain, threads.threads, look.draw, look.doctor,
+    studio.studio,
 ):  # fmt: skip
     app.command()(command)
 

@@ -88,9 +88,7 @@ def _about(record: ThreadRecord) -> str:
 
 
 def resume(
-    thread: Annotated[
-        list[str] | None, typer.Argument(metavar="[THREAD]...", help="Ids or keys (support:48291).")
-    ] = None,
+    thread: Annotated[list[str] | None, typer.Argument(metavar="THREAD", help="Ids or keys (support:48291).")] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="All stalled threads and those whose time has come.")
     ] = False,
@@ -152,7 +150,9 @@ async def _resume_all(names: list[str]) -> list[Outcome]:
 async def _resumable(store: Store) -> list[ThreadRecord]:
     now = time.time()
     waiting = [r for r in await store.records(status="waiting") if r.waits_for == "time" and (r.until or 0.0) <= now]
-    return [*await store.records(status="stalled"), *waiting]
+    found = [*await store.records(status="stalled"), *waiting]
+    # Whoever began another program's thread may be at work on it without a lease.
+    return [record for record in found if not record.foreign]
 
 
 def _status_of_errors(errors: list[Exception]) -> int:

@@ -45,6 +45,7 @@ class Metrics:
         self.decisions = made(Counter, "surefoot_retry_decisions", "What followed failures.", "step", "action")
         self.verdicts = made(Counter, "surefoot_gate_verdicts", "Verdicts of gates.", "gate", "check", "passed")
         self.reviews = made(Counter, "surefoot_reviews_asked", "Questions to people.", "reason")
+        self.decided = made(Counter, "surefoot_reviews_decided", "Answers of people.", "decision")
         self.in_flight = made(Gauge, "surefoot_calls_in_flight", "Admitted and not settled.", "server_address")
         self.refused = made(Counter, "surefoot_calls_refused", "Refused by the guard.", "server_address", "cause")
         self.hedged = made(Counter, "surefoot_calls_hedged", "Second requests for slow ones.", "step")
@@ -88,6 +89,10 @@ class Metrics:
     def _(self, event: events.ReviewAsked) -> None:
         for reason in event.reasons:
             self.reviews.labels(reason).inc()
+
+    @take.register
+    def _(self, event: events.ReviewDecided) -> None:
+        self.decided.labels(event.decision).inc()
 
     @take.register
     def _(self, event: events.CallAdmitted) -> None:
