@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.surefoot-ready
 
 .PHONY: run test fuzz check lint types layers bench-accuracy bench-content bench-fraud bench-batch bench-chaos bench-guard bench-parsing \
-	bench-paid-calls bench-savers studio lock clean help
+	bench-paid-calls bench-savers studio docs notebooks lock clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -29,6 +29,7 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+	$(BIN)/mypy examples/usage.py
 
 layers: $(STAMP)
 	$(BIN)/lint-imports
@@ -61,7 +62,13 @@ bench-batch: $(STAMP) ## what batches of ten save, lose and change
 	$(BIN)/python benchmarks/batch.py
 
 studio: $(STAMP) ## LangGraph Studio's server on the graphs
-	LANGGRAPH_CLI_NO_ANALYTICS=1 $(BIN)/langgraph dev --no-browser --host 127.0.0.1
+	LANGGRAPH_CLI_NO_ANALYTICS=1 LANGGRAPH_NO_VERSION_CHECK=1 $(BIN)/langgraph dev --no-browser --host 127.0.0.1 --n-jobs-per-worker 10
+
+docs: $(STAMP) ## the documentation as a site, in out/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir out/docs
+
+notebooks: $(STAMP) ## run the notebooks and store their outputs
+	$(BIN)/python notebooks/execute.py
 
 # pip installs into the new environment from outside, because some systems ship Python without ensurepip.
 $(STAMP): requirements.lock pyproject.toml
