@@ -136,7 +136,9 @@ def _decisions(values: Mapping[str, Any]) -> list[Event]:
         cause += f" with {before}" if before else ""
         details = [f"{cause}, ended with {label(text(made.get('outcome')) or 'a failure')}"]
         if (asked := number(made.get("retry_after"))) > 0:
-            details.append(f"the endpoint asked to wait {duration(asked)}")
+            refused = text(made.get("outcome")) == "breaker_open"
+            said = "the breaker stays open for" if refused else "the endpoint asked to wait"
+            details.append(f"{said} {duration(asked)}")
         if action != "again" and (reason := text(made.get("reason"))):
             details.append(reason)
         if action in ("escalate", "give_up") and after:

@@ -13,8 +13,9 @@ for _name in [n for n in os.environ if n.startswith(("SUREFOOT_", "OPENAI_", "LA
     if not _name.startswith("SUREFOOT_TEST_"):
         del os.environ[_name]
 
-# The same examples on every run, so that a red test is about the change at hand; `make fuzz` looks for new ones.
-hypothesis_settings.register_profile("fixed", derandomize=True, database=None)
+# The same examples on every run, so that a red test is about the change at hand; `make fuzz` looks for new ones. No
+# deadlines: what an example takes on a busy machine says nothing about the code.
+hypothesis_settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
 hypothesis_settings.register_profile("fuzz", max_examples=5_000, deadline=None)
 hypothesis_settings.load_profile(os.environ.get("SUREFOOT_TEST_HYPOTHESIS", "fixed"))
 

@@ -230,7 +230,7 @@ def test_runs_side_by_side_form_batches_and_retry_together(openai_endpoint: Open
     assert [graph.invoke({"name": "abc"})["size"] for _ in range(2)] == [3, 3]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from(["good", "bad", "lost", "fine"]), min_size=1, max_size=9), st.integers(1, 6))
 def test_every_item_ends_with_its_own_answer_or_error(names: list[str], size: int) -> None:
     from surefoot.testing import KEY, MODEL, misbehaving_endpoint  # a server of its own: fixtures and hypothesis clash

@@ -200,7 +200,7 @@ async def test_a_lost_probe_is_followed_by_another() -> None:
     calls=st.lists(st.tuples(st.integers(0, 150), st.floats(0, 1)), max_size=25),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_order_of_events_exceeds_the_cap(cap: int, calls: list[tuple[int, float]], seed: int) -> None:
     guard, dice = MemoryGuard(), random.Random(seed)
 

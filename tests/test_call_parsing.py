@@ -226,7 +226,7 @@ chatter = st.text(alphabet=st.characters(exclude_characters='{}[]<>`"', exclude_
 
 
 @given(value=free, before=chatter, after=chatter, fence=st.booleans(), ascii_only=st.booleans(), indent=st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_wrapping_never_changes_a_value(
     value: dict[str, Any], before: str, after: str, fence: bool, ascii_only: bool, indent: bool
 ) -> None:
@@ -238,7 +238,7 @@ def test_wrapping_never_changes_a_value(
 @given(text=st.text() | st.text(alphabet='{}[]":,\\ \n`abtruefalsn0129.-', max_size=60))
 @example(text='{"\\ud800": 1}')
 @example(text="```")
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_text_gives_a_value_or_a_call_error(text: str) -> None:
     for schema in (Answer, Free):
         with suppress(InvalidOutput, Truncated, Transient):
@@ -246,7 +246,7 @@ def test_any_text_gives_a_value_or_a_call_error(text: str) -> None:
 
 
 @given(value=free, cut=st.floats(0.05, 0.95))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_prefix_of_an_answer_is_taken_for_the_whole(value: dict[str, Any], cut: float) -> None:
     body = json.dumps(value)
     prefix = body[: max(1, int(len(body) * cut))]
@@ -256,7 +256,7 @@ def test_no_prefix_of_an_answer_is_taken_for_the_whole(value: dict[str, Any], cu
 
 
 @given(value=free)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_repair_gives_the_value_that_was_damaged_or_nothing(value: dict[str, Any]) -> None:
     body = json.dumps(value)
     for damaged in (body[:-1] + ",}", body.replace('"number"', "number"), body.replace(', "number"', ' "number"')):

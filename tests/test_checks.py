@@ -174,7 +174,7 @@ SEEDS = [
 texts = st.lists(st.one_of(st.sampled_from(SEEDS), st.text(max_size=12)), max_size=12).map("".join)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(texts, texts)
 def test_no_string_makes_a_check_raise_or_tell(text: str, source: str) -> None:
     for check in CHECKS.values():
@@ -183,7 +183,7 @@ def test_no_string_makes_a_check_raise_or_tell(text: str, source: str) -> None:
         assert check(text, source) == message
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(texts)
 def test_a_text_invents_nothing_that_is_its_own_source(text: str) -> None:
     for kind in KINDS:
@@ -209,14 +209,14 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-SIZES = [pytest.param(20_000), pytest.param(200_000, marks=pytest.mark.slow)]
+SIZES = [pytest.param(20_000), pytest.param(100_000, marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("unit", HOSTILE, ids=[repr(unit) for unit in HOSTILE])
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(30)
 def test_a_long_hostile_text_takes_no_more_than_its_length(unit: str, size: int) -> None:
-    """At 200,000 characters a quadratic pattern would take minutes and meet the time limit."""
+    """At 100,000 characters a quadratic pattern would take minutes and meet the time limit."""
     hostile = (unit * (size // len(unit) + 1))[:size]
     for check in CHECKS.values():
         fine(check(f"ok {hostile}!", f"so {hostile}?"))

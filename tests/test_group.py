@@ -99,13 +99,32 @@ def test_one_may_fail_and_the_others_go_on(asynchronous: bool) -> None:
 
 
 def test_members_run_at_the_same_time_and_wait_for_themselves_only() -> None:
-    began = time.monotonic()
-    slow = [member(name, says(name, after=0.4)) for name in ("a", "c")]
-    waits = Policy(retries=1, backoff=fixed(0.4))
-    ended = run(build(*slow, member("b", fails(Transient("once"), "b at last"), waits)), True)
-    assert ended["b"] == "b at last"
+    met = {name: asyncio.Event() for name in "ac"}
+
+    def meets(name: str, other: str) -> Callable[..., Any]:
+        async def work(_given: Text, _call: Call) -> dict[str, str]:
+            met[name].set()
+            await met[other].wait()
+            await retried.wait()
+            return {name: name}
+
+        return work
+
+    retried = asyncio.Event()
+    tries: list[int] = []
+
+    async def second_time(_given: Text, _call: Call) -> dict[str, str]:
+        tries.append(1)
+        if len(tries) == 1:
+            raise Transient("once")
+        retried.set()
+        return {"b": "b at last"}
+
+    waits = Policy(retries=1, backoff=fixed(0.1))
+    crew = [member("a", meets("a", "c")), member("b", second_time, waits), member("c", meets("c", "a"))]
+    ended = run(build(*crew), True)
+    assert (ended["a"], ended["b"], ended["c"]) == ("a", "b at last", "c")
     assert ended["degraded"] is False
-    assert time.monotonic() - began < 1.1, "one after the other they would take 1.2 s"
 
 
 def test_a_member_falls_back_and_says_so() -> None:
@@ -126,7 +145,7 @@ def test_an_exhausted_member_can_be_a_question_for_a_person() -> None:
 def test_what_is_not_there_at_the_deadline_is_missing() -> None:
     began = time.monotonic()
     ended = run(build(member("a", says("a")), member("b", says("b", after=30)), deadline=0.3), True)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
     assert (ended["a"], ended["b"]) == ("a of it", None)
     assert ended["attempts"][-1]["outcome"] == "timeout"
     assert "deadline" in ended["reasons"][0]
@@ -142,7 +161,7 @@ def test_enough_is_enough() -> None:
     began = time.monotonic()
     crew = [member("a", says("a")), member("b", says("b", after=30)), member("c", says("c"))]
     ended = run(build(*crew, enough=two, finish=join), True)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
     assert ended["joined"] == "itfind_a+find_c"
     assert {a["member"] for a in ended["attempts"]} == {"find_a", "find_c"}
     assert ended["degraded"] is False

@@ -116,7 +116,11 @@ async def test_a_lost_server_fails_closed_and_late_settlements_arrive(tmp_path: 
     await client.aclose()
 
 
-async def test_a_waiter_on_a_cluster_is_woken_whatever_node_it_listens_to(cluster_url: str) -> None:
+async def test_a_waiter_on_a_cluster_is_woken_whatever_node_it_listens_to(
+    cluster_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Unheard, it would ask again only after the test has given up.
+    monkeypatch.setattr("nodes.call.front.POLL_S", 60.0)
     base, limits = own_base(), Limits(concurrency=1)
     clients = [aredis.RedisCluster.from_url(cluster_url) for _ in range(4)]
     guards = [RedisGuard(client, limits, base=base) for client in clients]
@@ -124,11 +128,9 @@ async def test_a_waiter_on_a_cluster_is_woken_whatever_node_it_listens_to(cluste
     for before, after in itertools.pairwise(guards):
         waiting = asyncio.create_task(after.admit(request()))
         await asyncio.sleep(0.3)
-        freed_at = time.monotonic()
         await before.settle(admission, settled())
-        admission = await waiting
-        # Unheard, it would have asked again a second after its last question.
-        assert time.monotonic() - freed_at < 0.3
+        async with asyncio.timeout(20):
+            admission = await waiting
     await guards[-1].settle(admission, settled())
     for guard, client in zip(guards, clients, strict=True):
         await guard.aclose()
@@ -171,15 +173,14 @@ async def test_scripts_that_the_server_forgot_are_sent_again(valkey_url: str) ->
 
 
 async def test_a_long_line_at_a_server_that_is_silent_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nodes.call.redis_line.ANSWER_S", 0.3)
+    monkeypatch.setattr("nodes.call.redis_line.ANSWER_S", 2.0)
     silent = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(60), "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
     client = aredis.Redis(port=port)
     guard = RedisGuard(client)
-    began = time.monotonic()
-    ends = await asyncio.gather(*(guard.admit(request(thread="")) for _ in range(100)), return_exceptions=True)
-    # Once in line and once for the answer, however long the line is: five batches one after the other would be 1.5 s.
-    assert time.monotonic() - began < 1.2
+    # Once in line and once for the answer, however long the line is: one batch after another would be 10 s at least.
+    async with asyncio.timeout(9):
+        ends = await asyncio.gather(*(guard.admit(request(thread="")) for _ in range(100)), return_exceptions=True)
     assert {type(end) for end in ends} == {GuardUnavailable}
     await guard.aclose()
     await client.aclose()

@@ -191,9 +191,7 @@ def test_the_twins_answer_alike(any_server: Callable[[], Any]) -> None:
 
     run_state_machine_as_test(
         Machine,
-        settings=settings(
-            max_examples=60, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=60, stateful_step_count=60, suppress_health_check=list(HealthCheck)),
     )
 
 

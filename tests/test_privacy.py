@@ -88,7 +88,7 @@ def test_what_was_removed_is_counted_by_kind() -> None:
     st.text(max_size=400)
     | st.lists(st.sampled_from([head["text"] for head in HEADS.values()]), max_size=3).map("\n".join)
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_text_is_taken_and_a_second_time_changes_nothing(text: str) -> None:
     once = remove_identity(text)
     assert remove_identity(once.text).text == once.text

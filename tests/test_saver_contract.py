@@ -280,7 +280,7 @@ operations = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=operations)
 def test_it_answers_like_the_in_memory_saver(valkey_url: str, steps: list[Any]) -> None:
     """Any sequence of writes reads the same from both, forks included."""

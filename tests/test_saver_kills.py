@@ -28,7 +28,7 @@ def kill_server(directory: Path) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 10**6), kills=st.sets(st.integers(0, 79), min_size=1, max_size=4))
 def test_a_server_killed_between_any_two_writes_holds_what_the_model_holds(seed: int, kills: set[int]) -> None:
     model = InMemorySaver()

@@ -105,6 +105,8 @@ def made(action: str, n: int = 1, **more: Any) -> dict[str, Any]:
     [
         (made("again", until=NOW - 33, retry_after=7.0), "tries again after 7 s",
          ["because draft, attempt 1 with openai, ended with throttled", "the endpoint asked to wait 7 s"]),
+        (made("again", outcome="breaker_open", until=NOW - 33, retry_after=7.0), "tries again after 7 s",
+         ["because draft, attempt 1 with openai, ended with breaker open", "the breaker stays open for 7 s"]),
         (made("fallback", after="embedded", reason="draft failed (throttled)"), "falls back from openai to embedded",
          ["because draft, attempt 1 with openai, ended with throttled", "draft failed (throttled)"]),
         (made("escalate", after="human_review"), "asks a person",

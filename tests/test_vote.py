@@ -166,7 +166,7 @@ def test_four_missing_send_everything_to_a_person() -> None:
 def test_nobody_waits_for_a_member_that_cannot_change_anything() -> None:
     began = time.monotonic()
     ended = asyncio.run(voting(dict.fromkeys(NAMES, 0.99), after={"f": 30, "g": 30}).ainvoke({"text": "x"}))
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 20
     assert ended["verdict"] == "yes"
     assert "degraded" not in ended
     assert {a["member"] for a in ended["attempts"]} == set("abcde")
