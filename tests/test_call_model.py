@@ -183,7 +183,7 @@ async def test_a_hanging_endpoint_times_out_and_is_charged_as_if_it_had_answered
 ) -> None:
     openai_endpoint.script(hang(), drip(0.2))
     for _ in range(2):
-        one = call(timeout_s=0.3)
+        one = call(timeout_s=1)
         with pytest.raises(CallTimeout):
             await one.model(PROMPT, Category)
         assert one.usage.unmetered
@@ -318,8 +318,8 @@ async def test_a_call_that_its_step_cuts_off_counts_as_timed_out(
     monkeypatch.setattr(guard, "settle", spy)
     openai_endpoint.script(hang())
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.3):
-            await call(timeout_s=0.3).model(PROMPT, Category)
+        async with asyncio.timeout(1):
+            await call(timeout_s=1).model(PROMPT, Category)
     assert seen[0].outcome == "timeout"
     assert seen[0].unmetered
 

@@ -206,7 +206,7 @@ async def test_the_deadline_of_the_run_bounds_it(guard: MemoryGuard, openai_endp
     began = asyncio.get_running_loop().time()
     state = await toy_graph(policy, word=asking()).ainvoke({"text": "x"}, context=RunContext(deadline_s=0.3))
     assert state["attempts"][0]["outcome"] == "timeout"
-    assert asyncio.get_running_loop().time() - began < 2
+    assert asyncio.get_running_loop().time() - began < 4
 
 
 async def test_what_the_guard_held_back_is_no_retry(guard: MemoryGuard, openai_endpoint: OpenAIEndpoint) -> None:
