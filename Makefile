@@ -70,12 +70,13 @@ docs: $(STAMP) ## the documentation as a site, in out/docs
 notebooks: $(STAMP) ## run the notebooks and store their outputs
 	$(BIN)/python notebooks/execute.py
 
-# pip installs into the new environment from outside, because some systems ship Python without ensurepip.
+# pip installs into the new environment from outside, because some systems ship Python without ensurepip. The lock is also
+# the constraint: older pips look for `package[extra]`, which a lock cannot name, and take the newest that they find.
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "surefoot needs Python 3.11 or newer; none was found" >&2; exit 1; }
 	@echo "setting up $(VENV) with $(PYTHON) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
-	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --require-hashes -r requirements.lock -c requirements.lock
 	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
