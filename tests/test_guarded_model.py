@@ -159,18 +159,18 @@ def test_a_stream_that_just_ends_is_no_answer(openai_endpoint: OpenAIEndpoint) -
 
 def test_time_limits_of_requests_and_streams(openai_endpoint: OpenAIEndpoint) -> None:
     set_guard(MemoryGuard(Limits(first_token_s=2, token_gap_s=1)))
-    model = guard(openai_model(openai_endpoint), timeout=2.5)
+    hurried, patient = (guard(openai_model(openai_endpoint), timeout=limit) for limit in (0.5, 30))
     openai_endpoint.responder = lambda _body: "All is well, and it stays so."
-    openai_endpoint.script(hang(5), hang(5), hang(5), drip(1.5), drip(0.2))
+    openai_endpoint.script(hang(5), hang(5), hang(5), drip(1.5), drip(0.05))
     with pytest.raises(CallTimeout, match="no answer"):
-        model.invoke("hello")
+        hurried.invoke("hello")
     with pytest.raises(CallTimeout, match="no answer"):
-        asyncio.run(model.ainvoke("hello"))
+        asyncio.run(hurried.ainvoke("hello"))
     with pytest.raises(CallTimeout, match=r"no token within 2 s"):
-        list(model.stream("hello"))
+        list(patient.stream("hello"))
     with pytest.raises(CallTimeout, match=r"the stream stood still for 1 s"):
-        list(model.stream("hello"))
-    assert "".join(chunk.text for chunk in model.stream("hello")) == "All is well, and it stays so."
+        list(patient.stream("hello"))
+    assert "".join(chunk.text for chunk in patient.stream("hello")) == "All is well, and it stays so."
 
 
 def test_a_stream_that_nobody_reads_to_its_end_is_settled(openai_endpoint: OpenAIEndpoint) -> None:
