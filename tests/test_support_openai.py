@@ -90,15 +90,21 @@ async def test_three_calls_a_ticket_and_the_right_answers(endpoint: OpenAIEndpoi
 
 
 async def test_the_shipped_tickets_run_through(endpoint: OpenAIEndpoint, shared_embedded_url: str) -> None:
-    tickets = [Item(t["id"], {k: v for k, v in t.items() if k != "id"}) for t in SHIPPED]
+    tickets = [Item(t["id"], {k: v for k, v in t.items() if k != "id"}) for t in SHIPPED[::4]]
     summary, results = await run(shared_embedded_url, tickets, "shipped", max_cost_microusd=5_000_000)
-    assert len(results) == len(SHIPPED)
+    assert len(results) == len(tickets)
     assert (summary.failed, summary.stalled, summary.stopped) == (0, 0, "")
+    sent: Counter[str] = Counter()
     for result in results.values():
         assert result.status in ("done", "waiting")
         assert not result.row["degraded"], result.row["reasons"]
+        # On a machine that is busy enough a call may run into its time limit and be made again.
+        asked = [a for a in result.values["attempts"] if a["provider"] == "openai"]
+        right = Counter(a["step"] for a in asked if a["outcome"] == "ok")
+        assert right["classify"] == right["urgency"] == 1
+        sent.update(a["step"] for a in asked)
     counts = per_step(endpoint)
-    assert counts["category"] == counts["urgency"] == len(SHIPPED)
+    assert (counts["category"], counts["urgency"], counts["draft"]) == (sent["classify"], sent["urgency"], sent["draft"])
 
 
 async def test_a_dead_endpoint_costs_each_step_its_own_retries_and_no_more(

@@ -106,9 +106,10 @@ class SupportModel:
         everything = [*tickets, *phrases]
         readings = [read(t.subject, t.text) for t in everything]
         self._vectorizer = Vectorizer()
-        matrix = self._vectorizer.fit(readings)
-        self._fit_category(matrix, [CATEGORIES.index(t.category) for t in everything], len(tickets))
-        self._fit_urgency(matrix, everything)
+        with _one_thread():
+            matrix = self._vectorizer.fit(readings)
+            self._fit_category(matrix, [CATEGORIES.index(t.category) for t in everything], len(tickets))
+            self._fit_urgency(matrix, everything)
 
     def _fit_category(self, matrix: Any, labels: list[int], scored: int) -> None:
         """Fit the category model, and its temperature on the first `scored` rows."""
@@ -199,6 +200,5 @@ def shipped(load: Callable[[], Sequence[LabelledTicket]] = data.support_tickets)
     if "support" not in _held:
         with _lock:
             if "support" not in _held:
-                with _one_thread():
-                    _held["support"] = SupportModel(load(), data.support_phrases())
+                _held["support"] = SupportModel(load(), data.support_phrases())
     return _held["support"]
