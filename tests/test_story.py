@@ -78,7 +78,7 @@ def test_attempts_decisions_and_costs_are_told_in_time_order() -> None:
     [
         ({"failures": {"draft": {"visit": 0}}}, "has not decided yet"),
         (
-            {"failures": {"draft": {"decision": {"action": "again", "provider": "openai", "at": NOW + 600}}}},
+            {"failures": {"draft": {"decision": {"action": "again", "provider": "openai", "at": NOW + 86_400}}}},
             "tries again with openai at",
         ),
         (

@@ -104,7 +104,11 @@ async def test_the_shipped_tickets_run_through(endpoint: OpenAIEndpoint, shared_
         assert right["classify"] == right["urgency"] == 1
         sent.update(a["step"] for a in asked)
     counts = per_step(endpoint)
-    assert (counts["category"], counts["urgency"], counts["draft"]) == (sent["classify"], sent["urgency"], sent["draft"])
+    assert (counts["category"], counts["urgency"], counts["draft"]) == (
+        sent["classify"],
+        sent["urgency"],
+        sent["draft"],
+    )
 
 
 async def test_a_dead_endpoint_costs_each_step_its_own_retries_and_no_more(
