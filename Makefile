@@ -16,7 +16,7 @@ run: $(STAMP) ## the support pipeline over the shipped tickets, without a key or
 	status=$$?; [ $$status -eq 3 ] && exit 0 || exit $$status
 
 test: $(STAMP) check ## everything that is tested
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder
 
 fuzz: $(STAMP) ## new random examples for the property tests, for some minutes
 	SUREFOOT_TEST_HYPOTHESIS=fuzz $(BIN)/python -m pytest -q --timeout 1800 tests/test_call_reask.py tests/test_checks.py tests/test_reducers.py

@@ -20,6 +20,13 @@ hypothesis_settings.register_profile("fuzz", max_examples=5_000, deadline=None)
 hypothesis_settings.load_profile(os.environ.get("SUREFOOT_TEST_HYPOTHESIS", "fixed"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests, which share its servers, in one worker; pages of the documentation share nothing."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(autouse=True)
 def _fresh_settings() -> None:
     """Forget settings that another test has read from its environment."""

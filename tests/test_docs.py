@@ -43,7 +43,14 @@ def test_every_block_is_of_a_kind_that_is_run_or_read(page: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("page", [page for page in PAGES if any(b.language in RUN for b in blocks(page))], ids=id_of)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=id_of(page), marks=pytest.mark.xdist_group(id_of(page)))
+        for page in PAGES
+        if any(b.language in RUN for b in blocks(page))
+    ],
+)
 def test_every_block_of_a_page_runs(page: Path, openai_endpoint: OpenAIEndpoint) -> None:
     """In order and in one folder: a block with a title is saved under it, the others are run."""
     openai_endpoint.responder, openai_endpoint.token_probability = support_responder, 0.99
