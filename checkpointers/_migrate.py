@@ -34,12 +34,12 @@ def migrate(
 ) -> int:
     """Copy threads from one saver to another, all of them by default, and return how many.
 
-    A thread is copied whole: history, subgraphs, what tasks wrote, pending questions. It can be resumed on `new` where it
-    stood on `old`, which is only read. Copying again adds what has come since and changes nothing else, so that a copy
-    that broke off is simply started again. Nobody should write to a thread meanwhile.
+    A thread is copied whole: history, subgraphs, what tasks wrote, pending questions. It can be resumed on `new` where
+    it stood on `old`, which is only read. Copying again adds what has come since and changes nothing else, so that a
+    copy that broke off is simply started again. Nobody should write to a thread meanwhile.
 
-    Savers do not tell the `task_path` of a write. In its place the copy keeps the order in which `old` tells the tasks of
-    a checkpoint, which matters to delta channels only.
+    Savers do not tell the `task_path` of a write. In its place the copy keeps the order in which `old` tells the tasks
+    of a checkpoint, which matters to delta channels only.
     """
     if thread_ids is None:
         thread_ids = dict.fromkeys(_thread_of(found) for found in old.list(None))

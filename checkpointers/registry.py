@@ -4,14 +4,23 @@ A saver with `registry=True` notes beside each write what changed: the latest ch
 anything is next, the `outcome`, pending interrupts with their tier and due time, the class of an error. Notes go into
 one of 64 shards by the thread's id, so that no key is hot and no script needs two slots of a cluster. A note that was
 lost (an outage between the two commands) is made up for by `reconcile`.
+
+A note is sent together with its write, because waiting for the answer would double the time of each superstep. So it
+cannot know whether the write was refused. It carries the token of the writer's lease instead, and whoever takes a lease
+notes its token before anything else: from then on the notes of former holders are refused as their writes are. Where a
+holder was replaced who had not given the lease back, the thread is then read once, in case that one's last note came in
+between. Deletions are rare, and are noted when they are done. Left are writes that the server refuses for other reasons
+(its memory is full, the thread is of a newer format) and holders that were frozen for more than the day that a lease is
+known for: `reconcile` mends what they leave.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeVar
 
 from langgraph.checkpoint.base import Checkpoint, CheckpointTuple
@@ -22,9 +31,10 @@ from ._base import Plan, config_of
 from ._codec import follows
 from ._reading import ReadPlans
 from ._scripts import Argument, Call
-from .errors import RecordDamaged, ThreadFormatUnknown, TypeNotAllowed
+from .errors import RecordDamaged, SaverError, ThreadFormatUnknown, TypeNotAllowed
 
 T = TypeVar("T")
+_log = logging.getLogger("surefoot.saver")
 SHARDS: Final = 64
 UNREADABLE: Final = (RecordDamaged, TypeNotAllowed, ThreadFormatUnknown)
 Order = Literal["newest", "soonest"]
@@ -78,7 +88,7 @@ class RegistryPlans(ReadPlans):
         """Return the command beside a write, None for a saver without a registry and for subgraphs."""
         if not self.registry or ns:
             return None
-        token = self._fence_argument(thread_id)
+        token = self._fence(thread_id)
         told = (
             _raw(thread_id),
             token,
@@ -110,8 +120,28 @@ class RegistryPlans(ReadPlans):
             yield note
 
     def _plan_drop(self, thread_id: str) -> Plan[None]:
-        if (note := self._note(thread_id, "", "drop", "")) is not None:
+        """Note that a thread is gone, which it is whatever becomes of the note."""
+        if (note := self._note(thread_id, "", "drop", "")) is None:
+            return
+        try:
             yield note
+        except SaverError as error:
+            _log.warning("a note for the registry was lost: %s", type(error).__name__)
+
+    def _plan_taken(self, lease: Call, thread_id: str, *, left: bool) -> Plan[None]:
+        """Note the token of a lease that was just taken, and what the thread is where its last holder may be wrong.
+
+        The note goes beside another call for the lease, so that it holds nobody up when it is lost.
+        """
+        if (note := self._note(thread_id, "", "taken", "")) is None:
+            return
+        yield replace(lease, beside=note)
+        if left:
+            try:
+                yield from self._plan_noted(thread_id)
+            except UNREADABLE:
+                # The entry stays as it is, as under `reconcile`.
+                return
 
     def _plan_registered(self, order: Order, limit: int | None) -> Plan[list[ThreadEntry]]:
         """Read the first entries of all shards in one go."""
@@ -297,10 +327,10 @@ def _raw(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _keys(thread_id: str) -> tuple[str, str, str]:
+def _keys(thread_id: str) -> tuple[str, str, str, str]:
     """Return the keys of the shard that a thread is in."""
     shard = zlib.crc32(_raw(thread_id)) % SHARDS
-    return _key(shard, "threads"), _key(shard, "changed"), _key(shard, "waiting")
+    return _key(shard, "threads"), _key(shard, "changed"), _key(shard, "waiting"), _key(shard, "tokens")
 
 
 def _key(shard: int, name: str) -> str:

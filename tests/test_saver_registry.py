@@ -179,7 +179,7 @@ def test_lost_notes_are_made_up_for(url: str) -> None:
         graph_on(plain).invoke({"text": "fine"}, config_of("unknown"))
         put_values(saver, config_of("gone"), a=1)
         plain.delete_thread("gone")
-        entries, changed, _ = _keys("junk")
+        entries, changed, *_ = _keys("junk")
         nothing = {"c": "", "n": False, "o": "", "w": "", "e": "", "i": {}, "f": "", "t": "0"}
         saver.client.hset(entries, "junk", json.dumps(nothing))
         saver.client.zadd(changed, {"junk": 0})
