@@ -19,8 +19,8 @@ from servers import checkpoint_of, config_of, put_values, tcp_server
 from typing_extensions import TypedDict
 
 from checkpointers import AsyncRedisSaver, Lease, LeaseLost, RedisSaver, ThreadEntry
+from checkpointers._notes import keys_of
 from checkpointers._place import binary
-from checkpointers.registry import _keys
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def test_lost_notes_are_made_up_for(url: str) -> None:
         graph_on(plain).invoke({"text": "fine"}, config_of("unknown"))
         put_values(saver, config_of("gone"), a=1)
         plain.delete_thread("gone")
-        entries, changed, *_ = _keys("junk")
+        entries, changed, *_ = keys_of("junk")
         nothing = {"c": "", "n": False, "o": "", "w": "", "e": "", "i": {}, "f": "", "t": "0"}
         saver.client.hset(entries, "junk", json.dumps(nothing))
         saver.client.zadd(changed, {"junk": 0})
