@@ -58,7 +58,7 @@ class ThreadConflict(SaverError):
 
 
 class LeaseLost(SaverError):
-    """Another worker has taken the thread since this one took its lease, so nothing was written."""
+    """Another worker has taken the thread since this one took its lease, or may have, so nothing was written."""
 
 
 class RecordDamaged(SaverError):

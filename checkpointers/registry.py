@@ -134,12 +134,16 @@ class RegistryPlans(ReadPlans):
         if (note := self._note(thread_id, "", "taken", "")) is None:
             return
         yield replace(lease, beside=note)
-        if left:
-            try:
-                yield from self._plan_noted(thread_id)
-            except UNREADABLE:
-                # The entry stays as it is, as under `reconcile`.
-                return
+        if not left:
+            return
+        try:
+            found = yield from self._plan_get(latest_of(thread_id))
+            known = None if found else (yield from self._plan_entry(thread_id))
+            # A thread that was seen and has no checkpoint yet keeps its entry.
+            if found or (known and known.checkpoint_id):
+                yield from self._plan_reconcile(thread_id, found)
+        except SaverError as error:
+            _log.warning("a thread was not noted anew: %s", type(error).__name__)
 
     def _plan_registered(self, order: Order, limit: int | None) -> Plan[list[ThreadEntry]]:
         """Read the first entries of all shards in one go."""

@@ -223,6 +223,19 @@ def test_a_note_that_came_between_two_holders_is_corrected(holders: tuple[RedisS
     assert replace(corrected, changed_at=before.changed_at) == before
 
 
+async def test_a_thread_that_was_only_seen_stays_when_it_is_taken_over(url: str) -> None:
+    async with (
+        AsyncRedisSaver.from_url(url, registry=True) as first,
+        AsyncRedisSaver.from_url(url, registry=True) as second,
+    ):
+        await first.aacquire_lease("t", holder="first")
+        await first.anote_thread("t")
+        seen = await first.afind_thread("t")
+        assert seen is not None
+        await second.aacquire_lease("t", holder="second", instead_of="first")
+        assert await second.afind_thread("t") == seen
+
+
 def test_a_lease_alone_is_no_thread(saver: RedisSaver) -> None:
     lease = saver.acquire_lease("t", holder="mine")
     assert isinstance(lease, Lease)

@@ -1,4 +1,5 @@
--- ARGV: format, token, run ids. Removes the checkpoints those runs made, with their writes. Answers with their number.
+-- ARGV: format, token, run ids. Removes the checkpoints those runs made, with their writes. Answers with their number,
+-- which is 0 when it is sent again: a registry is not told then, and `reconcile` makes up for it.
 local runs, gone = {}, {}
 for at = 3, #ARGV do runs[ARGV[at]] = true end
 for _, member in ipairs(redis.call('ZRANGE', index, 0, -1)) do

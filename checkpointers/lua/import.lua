@@ -1,5 +1,5 @@
--- ARGV: format, token, ttl ms or '', count n, n pairs of (field, value), members. Writes a copied thread into an empty one, or
--- into one that a first try of the same copy filled.
+-- ARGV: format, token, ttl ms or '', count n, n pairs of (field, value), members. Writes a copied thread into an empty
+-- one, or into one that a first try of the same copy filled.
 local ttl, count = ARGV[3], tonumber(ARGV[4])
 local there = redis.call('HLEN', data)
 if there > 0 or redis.call('EXISTS', index) == 1 then

@@ -10,6 +10,7 @@
 --   s ... log first              segment of that list: what the serializer made of its elements from `first` on
 --   w ns NUL id                  writes on a checkpoint: blocks of task, path, entries; one without entries has them in
 --   w ns NUL id NUL task         a field of its own, because it is long
+--   q                            number of the request that put the thread aside; see quarantine.lua
 -- An entry of refs is `channel NUL version`, for what is not in a field `b` of that name followed by NUL and
 --   e                            no value
 --   i bytes                      the value itself

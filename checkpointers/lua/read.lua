@@ -1,6 +1,7 @@
 -- ARGV: format, 'one' | 'all' namespaces, ns, id or '', before id or '', ns of the last row already seen (mode all),
--- limit, whether a last row was seen, ms that the thread is to live on for or ''. Answers {rows, values, more}: a row is {ns, id, record, task, path, entries, task, path, entries, ...}; values
--- are pairs of a field and its bytes, or a log's directory and segments, each once however many rows refer to it.
+-- limit, whether a last row was seen, ms that the thread is to live on for or ''. Answers {rows, values, more}: a row is
+-- {ns, id, record, task, path, entries, task, path, entries, ...}; values are pairs of a field and its bytes, or a log's
+-- directory and segments, each once however many rows refer to it.
 local mode, ns, id, before, last_ns, limit = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
 
 local picked = {}

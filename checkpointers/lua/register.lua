@@ -1,5 +1,5 @@
--- KEYS: entries (hash by thread), changed (threads by time of change), waiting (threads by when an answer is due), tokens
--- (threads by the token of whom their lease was given to last, as far as notes tell).
+-- KEYS: entries (hash by thread), changed (threads by time of change), waiting (threads by when an answer is due),
+-- tokens (threads by the token of whom their lease was given to last, as far as notes tell).
 -- ARGV: thread, token of the writer or '', kind, checkpoint id, then
 --   taken  nothing: the writer was given the lease, notes of older ones are refused from now on
 --   put    whether anything is next ('1' or ''), outcome
