@@ -10,6 +10,7 @@ directory) and `embedded:DIRECTORY`.
 from ._clients import connect, connect_async
 from ._codec import thread_keys
 from ._failures import server_errors
+from ._migrate import amigrate, migrate
 from ._open import open_saver
 from .aio import AsyncRedisSaver
 from .encryption import Encryption, new_key
@@ -54,8 +55,10 @@ __all__ = [
     "UnsupportedUrl",
     "ValueNotStorable",
     "WrongLoop",
+    "amigrate",
     "connect",
     "connect_async",
+    "migrate",
     "new_key",
     "open_saver",
     "server_errors",

@@ -18,7 +18,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from ._codec import escape, frame
 from ._logs import Logs
 from ._pack import pack, unpack
-from ._scripts import Argument, Call, Reply
+from ._scripts import Argument, Call, Reply, Script
 from ._serial import AllowedType, SafeSerializer
 from .encryption import Encryption, NoKey
 from .errors import KeyMissing, RecordDamaged, ValueNotStorable
@@ -37,6 +37,7 @@ class SaverBase(BaseCheckpointSaver[str]):
         self,
         *,
         ttl: float | timedelta | None = None,
+        refresh_on_read: bool = False,
         allow: Collection[AllowedType] = (),
         serde: SerializerProtocol | None = None,
         encryption: Encryption | None = None,
@@ -46,6 +47,9 @@ class SaverBase(BaseCheckpointSaver[str]):
         self.ttl = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
         if self.ttl is not None and self.ttl <= 0:
             raise ValueError(f"ttl must be more than 0 seconds, not {self.ttl:g}")
+        if refresh_on_read and self.ttl is None:
+            raise ValueError("refresh_on_read needs a ttl: without one a thread does not expire")
+        self.refresh_on_read = refresh_on_read
         self.encryption = encryption
         self.registry = registry
         # Shared by the copies that LangGraph makes of a saver.
@@ -102,8 +106,15 @@ class SaverBase(BaseCheckpointSaver[str]):
     def _ttl_argument(self) -> Argument:
         return "" if self.ttl is None else int(self.ttl * 1000)
 
-    def _fence_argument(self, thread_id: str) -> Argument:
+    def _fence(self, thread_id: str) -> str:
+        """Return the token of the lease that this saver took last, empty for a thread that it took none of."""
         return self._fences.get(thread_id, "")
+
+    def _change(
+        self, script: Script, thread_id: str, *args: Argument, beside: Call | None = None, keys: tuple[str, ...] = ()
+    ) -> Call:
+        """Return the call of a script that changes a thread, which is refused to who was superseded."""
+        return Call(script, thread_id, args, keys=keys, beside=beside, token=self._fence(thread_id))
 
 
 def thread_of(config: RunnableConfig) -> str:

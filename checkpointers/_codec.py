@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 from langgraph.checkpoint.base import Checkpoint
@@ -36,6 +36,7 @@ def thread_keys(thread_id: str) -> tuple[str, str]:
     return tag + ":data", tag + ":index"
 
 
+@lru_cache(maxsize=4096)
 def lease_key(thread_id: str) -> str:
     """Return the key of a thread's lease, in the same slot."""
     return thread_keys(thread_id)[0].removesuffix("data") + "lease"
@@ -142,15 +143,43 @@ def log_of(ref: Ref) -> tuple[bytes, int]:
 
 
 def follows(checkpoint: Checkpoint) -> bool:
-    """Tell whether a checkpoint says that a node is to run next."""
-    return any(
-        name.startswith(("branch:to:", "__start__")) or (name == "__pregel_tasks" and value)
-        for name, value in checkpoint["channel_values"].items()
+    """Tell whether a checkpoint says that a node is to run next.
+
+    What triggers a node is known to its graph alone. Here it is told by the names that LangGraph gives the channels of
+    edges, branches, joins and sends, and by what the nodes have seen that ran before. So one that is triggered by an
+    ordinary channel, as in a bare `Pregel`, is missed before its first run.
+    """
+    values, versions = checkpoint["channel_values"], checkpoint["channel_versions"]
+    return any(_triggers(name, value) for name, value in values.items()) or any(
+        name in values and _holds(name, values[name]) and _newer(versions.get(name), last)
+        for node, seen in checkpoint.get("versions_seen", {}).items()
+        if not node.startswith("__")
+        for name, last in seen.items()
     )
+
+
+def _triggers(name: str, value: Any) -> bool:
+    """Tell whether a channel is one that LangGraph itself makes to trigger a node, and does."""
+    if name.startswith("join:"):
+        # The names that it waits for, and those that have come; a deferred node's are kept with whether all else ended.
+        come = value[0] if isinstance(value, (list, tuple)) else value
+        return isinstance(come, (set, frozenset)) and len("+".join(come)) == len(name[5:].rpartition(":")[0])
+    return name.startswith(("branch:to:", "__start__")) or (name == "__pregel_tasks" and bool(value))
+
+
+def _holds(name: str, value: Any) -> bool:
+    """Tell whether a channel has something; one of messages that were all taken holds an empty list."""
+    return not name.startswith("join:") and not (type(value) is list and not value)
+
+
+def _newer(version: Any, than: Any) -> bool:
+    return type(version) is type(than) and version > than
 
 
 def starts_of(directory: bytes) -> tuple[int, ...]:
     """Return the number of elements of a log, and the first element of each of its segments."""
+    if len(directory) < _LENGTH.size:
+        raise ValueError("the directory of a list is cut off")
     return struct.unpack(f">{len(directory) // 4}I", directory)
 
 

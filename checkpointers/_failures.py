@@ -81,8 +81,8 @@ def explain(error: BaseException, client: Any, thread_id: str) -> SaverError:
         )
     if code == "SFFENCE":
         return LeaseLost(
-            f"Thread {thread_id!r} was taken by another worker after this one's lease had expired, so nothing was "
-            "written. Stop working on it; the other one goes on."
+            f"Thread {thread_id!r} is no longer this worker's: its lease has expired, and another one has taken it "
+            "since or may have done so. Nothing was written. Stop working on it."
         )
     if isinstance(error, ResponseError) and (found := _CUT_OFF.search(text)):
         return RecordDamaged(f"Thread {thread_id!r} holds a record that cannot be read: {found[1] or 'it is cut off'}.")

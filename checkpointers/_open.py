@@ -50,6 +50,7 @@ def open_saver(
     url: str,
     *,
     ttl: float | timedelta | None = None,
+    refresh_on_read: bool = False,
     allow: Collection[AllowedType] = (),
     serde: SerializerProtocol | None = None,
     encryption: Encryption | None = None,
@@ -57,8 +58,16 @@ def open_saver(
 ) -> OpenSaver:
     """Return a saver for `with` or `async with`, whichever the caller writes.
 
-    `ttl` is in seconds. Raises `UnsupportedUrl` at once for a URL of no known form; connects at the first operation.
+    `ttl` is in seconds, counted from the last write of a thread, with `refresh_on_read` also from its last use.
+    Raises `UnsupportedUrl` at once for a URL of no known form; connects at the first operation.
     """
     server_of(url)
-    options = {"ttl": ttl, "allow": allow, "serde": serde, "encryption": encryption, "registry": registry}
+    options = {
+        "ttl": ttl,
+        "refresh_on_read": refresh_on_read,
+        "allow": allow,
+        "serde": serde,
+        "encryption": encryption,
+        "registry": registry,
+    }
     return OpenSaver(url, options)

@@ -38,7 +38,7 @@ _DICTIONARY: Final = b"".join(bytes((0xA0 + min(len(word), 31),)) + word.encode(
 """Words of checkpoints and of texts, each as msgpack writes it, the most frequent last. Part of the stored format."""
 
 LEVEL: Final = 1
-"""As small as higher ones on what checkpoints hold, and a third faster; negative ones make messages half again as long."""
+"""As small as higher ones on what checkpoints hold, and faster; negative ones make messages half again as long."""
 
 
 class _Presses(threading.local):

@@ -23,7 +23,7 @@ from ._base import Plan, SaverBase, config_of, damaged, namespace_of, thread_of
 from ._codec import Ref, escape, field_of, log_of, ref_of, starts_of, unescape, unframe, unframe_writes
 from ._logs import Log, known_log
 from ._marks import marks_of
-from ._scripts import Call
+from ._scripts import Argument, Call
 
 Cursor = tuple[str, str | None]
 """Where a listing goes on: before this id, or at this id in namespaces before the second part."""
@@ -43,10 +43,12 @@ WALK_PAGE = 500
 class ReadPlans(SaverBase):
     """Each operation that reads, as a plan."""
 
-    def _plan_get(self, config: RunnableConfig) -> Plan[CheckpointTuple | None]:
+    def _plan_get(self, config: RunnableConfig, *, used: bool = False) -> Plan[CheckpointTuple | None]:
+        """Read one checkpoint; `used` tells that it is read for its thread's sake, and not to look after it."""
         thread_id = thread_of(config)
         found = get_checkpoint_id(config) or ""
-        rows, values, _more = yield read_call(thread_id, namespace_of(config), found, "", None, 1)
+        ttl = self._ttl_argument() if used and self.refresh_on_read else ""
+        rows, values, _more = yield read_call(thread_id, namespace_of(config), found, "", None, 1, ttl)
         if not rows:
             return None
         logs: dict[str, Log] = {}
@@ -85,7 +87,7 @@ class ReadPlans(SaverBase):
             left = [escape(channel) for channel in writes if channel not in seeds]
             call = Call(scripts.WALK, thread_id, (ns, at, WALK_PAGE, *left))
             at, steps = yield call
-            with _whole(thread_id):
+            with whole(thread_id):
                 for step_id, found, *records in steps:
                     met = {}
                     for entry, value in zip(found[::2], found[1::2], strict=True):
@@ -116,7 +118,7 @@ class ReadPlans(SaverBase):
         logs: dict[str, Log] | None = None,
     ) -> CheckpointTuple:
         """Build what was stored; the lists that are logs are put to `logs`."""
-        with _whole(thread_id):
+        with whole(thread_id):
             return self._built(thread_id, row, values, logs)
 
     def _built(
@@ -175,7 +177,7 @@ class ReadPlans(SaverBase):
     ) -> builtins.list[tuple[Ref, bytes, builtins.list[bytes]]]:
         """Return each log that the first of some rows refers to, with its directory and segments."""
         values, found = _pairs(flat), []
-        with _whole(thread_id):
+        with whole(thread_id):
             for entry in unframe(_frames(rows[0][2])[1]) if rows else ():
                 ref = ref_of(entry)
                 stored = values.get(field_of(rows[0][0], entry, ref))
@@ -184,7 +186,7 @@ class ReadPlans(SaverBase):
         return found
 
     def _metadata(self, thread_id: str, row: builtins.list[bytes]) -> dict[str, Any]:
-        with _whole(thread_id):
+        with whole(thread_id):
             found = _frames(row[2])[5]
         metadata: dict[str, Any] = self._load(found, (thread_id, row[0], row[1], b"metadata"))
         return metadata
@@ -203,7 +205,7 @@ class ReadPlans(SaverBase):
 
 
 @contextmanager
-def _whole(thread_id: str) -> Iterator[None]:
+def whole(thread_id: str) -> Iterator[None]:
     """Raise `RecordDamaged` for bytes inside the block that are not what any put writes."""
     try:
         yield
@@ -226,8 +228,10 @@ def _remember(logs: dict[str, Log], ref: Ref, value: builtins.list[Any], directo
         logs[ref.channel] = known_log(log_id, starts[1:], value, marks)
 
 
-def read_call(thread_id: str, ns: str | None, found: str, before: str, last_ns: str | None, limit: int) -> Call:
-    """Return the call that reads checkpoints with their values and writes."""
+def read_call(
+    thread_id: str, ns: str | None, found: str, before: str, last_ns: str | None, limit: int, ttl: Argument = ""
+) -> Call:
+    """Return the call that reads checkpoints with their values and writes; with `ttl` the thread lives on as long."""
     args = (
         "all" if ns is None else "one",
         escape(ns or ""),
@@ -236,6 +240,7 @@ def read_call(thread_id: str, ns: str | None, found: str, before: str, last_ns: 
         escape(last_ns or ""),
         limit,
         "0" if last_ns is None else "1",
+        ttl,
     )
     return Call(scripts.READ, thread_id, args)
 

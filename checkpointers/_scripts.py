@@ -9,44 +9,53 @@ from typing import Any
 
 from ._codec import FORMAT, lease_key, thread_keys
 
-_PRELUDE = files(__package__).joinpath("lua", "prelude.lua").read_text(encoding="utf-8")
+
+def _text(name: str) -> str:
+    return files(__package__).joinpath("lua", name + ".lua").read_text(encoding="utf-8")
+
+
+_ORDER, _PRELUDE, _FENCE = map(_text, ("order", "prelude", "fence"))
+_REFUSE = "do local refused = superseded() if refused then return refused end end\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script's text with the shared prelude, and the digest EVALSHA knows it by."""
+    """A script's text with the parts it shares with others, and the digest EVALSHA knows it by."""
 
     name: str
     text: str
     sha: str
-    leased: bool = False
-    """Whether it needs the key of the thread's lease, too."""
-    of_thread: bool = True
-    """Whether it works on a thread: it begins with the shared part, and is sent the format."""
+    formatted: bool = False
+    """Whether it is sent the format, and refuses a thread of another one."""
+    fenced: bool = False
+    """Whether it is sent the thread's lease and the writer's token, and refuses who was superseded."""
 
 
-def _load(name: str, *, leased: bool = False, of_thread: bool = True) -> Script:
-    text = files(__package__).joinpath("lua", name + ".lua").read_text(encoding="utf-8")
-    text = _PRELUDE + text if of_thread else text
+def _load(name: str, *shared: str, formatted: bool = False, fenced: bool = False, at_once: bool = True) -> Script:
+    """Read a script; `at_once` tells that a fenced one refuses before it looks at the thread."""
+    shared += (_ORDER, _PRELUDE) if formatted else ()
+    shared += (_FENCE, _REFUSE if at_once else "") if fenced else ()
+    text = "".join((*shared, _text(name)))
     # The protocol names scripts by SHA-1; nothing depends on its strength.
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), leased, of_thread)
+    sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return Script(name, text, sha, formatted, fenced)
 
 
-PUT = _load("put")
-PUT_WRITES = _load("put_writes")
-READ = _load("read")
-WALK = _load("walk")
-PRUNE = _load("prune")
-DELETE_RUNS = _load("delete_runs")
-EXPORT = _load("export")
-IMPORT = _load("import")
-EXPIRE = _load("expire")
-DELETE = _load("delete")
-LEASE = _load("lease", leased=True)
-QUARANTINE = _load("quarantine", of_thread=False)
-REGISTER = _load("register", of_thread=False)
-REGISTERED = _load("registered", of_thread=False)
-UPGRADE = _load("upgrade")
+PUT = _load("put", formatted=True, fenced=True)
+PUT_WRITES = _load("put_writes", formatted=True, fenced=True)
+READ = _load("read", formatted=True)
+WALK = _load("walk", formatted=True)
+PRUNE = _load("prune", formatted=True, fenced=True)
+DELETE_RUNS = _load("delete_runs", formatted=True, fenced=True, at_once=False)
+EXPORT = _load("export", formatted=True)
+IMPORT = _load("import", formatted=True, fenced=True)
+EXPIRE = _load("expire", formatted=True, fenced=True)
+DELETE = _load("delete", fenced=True)
+LEASE = _load("lease")
+QUARANTINE = _load("quarantine", fenced=True)
+REGISTER = _load("register", _ORDER)
+REGISTERED = _load("registered")
+UPGRADE = _load("upgrade", formatted=True)
 
 Argument = bytes | str | int
 
@@ -60,19 +69,22 @@ class Call:
     args: tuple[Argument, ...] = ()
     format: bytes = FORMAT
     keys: tuple[str, ...] = ()
-    """Other keys than those of the thread."""
+    """Other keys than those of the thread; of a fenced script, those that come after them."""
     beside: Call | None = None
     """What is sent along; its failure is none of this call."""
+    token: str = ""
+    """The fencing token of the writer, for a fenced script."""
 
     def command(self, *, whole: bool = False) -> tuple[Argument, ...]:
         """Return the command to send; `whole` sends the text of the script instead of its digest."""
         keys = self.keys or thread_keys(self.thread_id)
         if isinstance(self.script, str):
             return (self.script, *keys, *self.args)
-        if self.script.leased:
-            keys = (*keys, lease_key(self.thread_id))
+        head: tuple[Argument, ...] = (self.format,) if self.script.formatted else ()
+        if self.script.fenced:
+            keys = (*thread_keys(self.thread_id), lease_key(self.thread_id), *self.keys)
+            head = (self.format, self.token)
         verb, body = ("EVAL", self.script.text) if whole else ("EVALSHA", self.script.sha)
-        head = (self.format,) if self.script.of_thread else ()
         return (verb, body, len(keys), *keys, *head, *self.args)
 
 

@@ -24,7 +24,16 @@ _NEW_WRITE: Final = struct.Struct(">iHI")
 def upgraded(
     fields: Mapping[bytes, bytes], load: Callable[[tuple[str, bytes]], Any], dump: Callable[[Any], bytes]
 ) -> dict[bytes, bytes]:
-    """Return the fields of a thread in the present format."""
+    """Return the fields of a thread in the present format; raises `ValueError` for what format 1 never stored."""
+    try:
+        return _upgraded(fields, load, dump)
+    except (AttributeError, TypeError) as error:
+        raise ValueError("its parts are of other kinds than format 1 had") from error
+
+
+def _upgraded(
+    fields: Mapping[bytes, bytes], load: Callable[[tuple[str, bytes]], Any], dump: Callable[[Any], bytes]
+) -> dict[bytes, bytes]:
     new: dict[bytes, bytes] = {}
     for name, value in fields.items():
         kind = name[:1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,10 +27,10 @@ from ._codec import FORMAT, escape, escape_name, follows, frame, log_of, starts_
 from ._logs import LEAST, Log, known_log, longer, new_log
 from ._marks import marks_of
 from ._moving import moved
-from ._reading import read_call
+from ._reading import read_call, whole
 from ._scripts import Argument, Call
 from ._upgrade import OLD, upgraded
-from .errors import ValueNotStorable
+from .errors import ThreadFormatUnknown, ValueNotStorable
 from .registry import RegistryPlans
 
 INLINE = 48
@@ -93,7 +94,7 @@ class WritePlans(RegistryPlans):
                 entries[name] = ("k", b"")
                 if channel in known:
                     logs[channel] = known[channel]
-        head = (self._ttl_argument(), self._fence_argument(thread_id), at.ns, at.id, escape(parent))
+        head = (self._ttl_argument(), at.ns, at.id, escape(parent))
         record = self._record(at, config, checkpoint, metadata)
 
         note = self._note_put(thread_id, ns, checkpoint)
@@ -102,7 +103,7 @@ class WritePlans(RegistryPlans):
             args = [*head, *record]
             for name, entry in entries.items():
                 args += (name, *entry)
-            return Call(scripts.PUT, thread_id, tuple(args), beside=note)
+            return self._change(scripts.PUT, thread_id, *args, beside=note)
 
         # Refused are unchanged values that are gone (the thread expired or was deleted under a running graph), and
         # logs that another writer has made longer: both are sent as a whole.
@@ -125,7 +126,8 @@ class WritePlans(RegistryPlans):
         rows, stored, _more = yield read_call(thread_id, ns, parent, "", None, 1)
         found: dict[str, Log] = {}
         for ref, directory, segments in self._stored_logs(thread_id, rows, stored):
-            value, (log, count), starts = lists.get(ref.channel, []), log_of(ref), starts_of(directory)
+            with whole(thread_id):
+                value, (log, count), starts = lists.get(ref.channel, []), log_of(ref), starts_of(directory)
             if not count == starts[0] <= len(value) or len(segments) != len(starts) - 1:
                 continue
             ends = (*starts[2:], count)
@@ -196,8 +198,7 @@ class WritePlans(RegistryPlans):
         thread_id, ns = thread_of(config), escape(namespace_of(config))
         checkpoint_id, task = escape(config["configurable"]["checkpoint_id"]), _short(task_id, "task id")
         args: builtins.list[Argument] = [
-            self._ttl_argument(), self._fence_argument(thread_id), ns, checkpoint_id, task,
-            _short(task_path, "task path"),
+            self._ttl_argument(), ns, checkpoint_id, task, _short(task_path, "task path"),
         ]  # fmt: skip
         for position, (channel, value) in enumerate(writes):
             idx, name = WRITES_IDX_MAP.get(channel, position), _short(channel, "channel")
@@ -206,18 +207,15 @@ class WritePlans(RegistryPlans):
         note = self._note_writes(
             thread_id, namespace_of(config), config["configurable"]["checkpoint_id"], task_id, writes
         )
-        yield Call(scripts.PUT_WRITES, thread_id, tuple(args), beside=note)
+        yield self._change(scripts.PUT_WRITES, thread_id, *args, beside=note)
 
     def _plan_delete_thread(self, thread_id: str) -> Plan[None]:
-        token = self._fence_argument(str(thread_id))
-        note = self._note(str(thread_id), "", "drop", "")
-        if token:
-            yield Call(scripts.DELETE, str(thread_id), (token,), beside=note)
-        else:
-            yield Call("UNLINK", str(thread_id), beside=note)
+        yield self._change(scripts.DELETE, str(thread_id))
+        # Not beside it: a thread that was not deleted must not leave the registry.
+        yield from self._plan_drop(str(thread_id))
 
     def _plan_delete_runs(self, thread_id: str, run_ids: Sequence[str]) -> Plan[None]:
-        if (yield Call(scripts.DELETE_RUNS, thread_id, tuple(escape(str(run_id)) for run_id in run_ids))):
+        if (yield self._change(scripts.DELETE_RUNS, thread_id, *(escape(str(run_id)) for run_id in run_ids))):
             yield from self._plan_noted(thread_id)
 
     def _plan_prune(self, thread_ids: Sequence[str], strategy: str, keep: int) -> Plan[None]:
@@ -229,16 +227,17 @@ class WritePlans(RegistryPlans):
             if strategy == "delete":
                 yield from self._plan_delete_thread(thread_id)
             else:
-                yield Call(scripts.PRUNE, str(thread_id), (1 if strategy == "keep_latest" else keep,))
+                yield self._change(scripts.PRUNE, str(thread_id), 1 if strategy == "keep_latest" else keep)
 
     def _plan_copy(self, source: str, target: str) -> Plan[None]:
         # Two calls, not COPY: the threads are in different slots of a cluster.
         fields, members = yield Call(scripts.EXPORT, str(source))
         if fields and str(source) != str(target):
             if self.encryption is not None:
-                fields = moved(fields, str(source), str(target), self.encryption)
+                with whole(str(source)):
+                    fields = moved(fields, str(source), str(target), self.encryption)
             args = (self._ttl_argument(), len(fields) // 2, *fields, *members)
-            yield Call(scripts.IMPORT, str(target), args)
+            yield self._change(scripts.IMPORT, str(target), *args)
             yield from self._plan_noted(str(target))
 
     def _plan_upgrade(self, thread_id: str) -> Plan[None]:
@@ -246,22 +245,28 @@ class WritePlans(RegistryPlans):
         if self.encryption is not None:
             raise damaged(thread_id, ValueError("it is not encrypted, and this saver reads nothing that is not"))
         done, dump = 0, partial(self._pack, name="the checkpoint")
-        while not done:
-            flat, _members = yield Call(scripts.EXPORT, thread_id, format=OLD)
-            fields = upgraded(dict(zip(flat[::2], flat[1::2], strict=True)), self.serde.loads_typed, dump)
-            size = sum(map(len, flat))
-            pairs = (part for pair in fields.items() for part in pair)
-            done = yield Call(scripts.UPGRADE, thread_id, (size, FORMAT, *pairs), format=OLD)
+        try:
+            while not done:
+                flat, _members = yield Call(scripts.EXPORT, thread_id, format=OLD)
+                with whole(thread_id):
+                    fields = upgraded(dict(zip(flat[::2], flat[1::2], strict=True)), self.serde.loads_typed, dump)
+                size = sum(map(len, flat))
+                pairs = (part for pair in fields.items() for part in pair)
+                done = yield Call(scripts.UPGRADE, thread_id, (size, FORMAT, *pairs), format=OLD)
+        except ThreadFormatUnknown as error:
+            # Somebody else was quicker, or this one was, and its answer was lost.
+            if error.format != FORMAT.decode():
+                raise
 
     def _plan_quarantine(self, thread_id: str) -> Plan[bool]:
-        keys = thread_keys(str(thread_id))
-        aside = tuple(f"{key}.quarantined" for key in keys)
-        note = self._note(str(thread_id), "", "drop", "")
-        return bool((yield Call(scripts.QUARANTINE, str(thread_id), keys=(*keys, *aside), beside=note)))
+        aside = tuple(f"{key}.quarantined" for key in thread_keys(str(thread_id)))
+        there = yield self._change(scripts.QUARANTINE, str(thread_id), secrets.token_hex(8), keys=aside)
+        yield from self._plan_drop(str(thread_id))
+        return bool(there)
 
     def _plan_expire(self, thread_id: str, ttl: float | timedelta | None) -> Plan[bool]:
         seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
-        reply = yield Call(scripts.EXPIRE, str(thread_id), ("" if seconds is None else int(seconds * 1000),))
+        reply = yield self._change(scripts.EXPIRE, str(thread_id), "" if seconds is None else int(seconds * 1000))
         return bool(reply)
 
 

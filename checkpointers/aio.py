@@ -32,7 +32,7 @@ from ._serial import AllowedType
 from ._twins import FromThreads, Home
 from ._upgrade import OLD
 from .encryption import Encryption
-from .errors import ThreadFormatUnknown, WrongLoop
+from .errors import SaverError, ThreadFormatUnknown, WrongLoop
 from .leases import AsyncLeases
 from .registry import AsyncRegistry
 
@@ -43,10 +43,11 @@ class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncRegistry):
     """Keeps checkpoints on a plain Redis or Valkey server; one round trip for each operation.
 
     `client` is an async redis-py client (also a cluster one) of the caller's. `ttl` is in seconds and covers a
-    thread as a unit, counted from its last write; `None` keeps threads. `allow` lists the classes that may come
-    back from the store beside LangGraph's own; with `encryption` nothing that is not encrypted is read; with
-    `registry` each change is noted for `alist_threads` and `alist_waiting`. Every operation raises an error of
-    `checkpointers.errors` when the server cannot do it.
+    thread as a unit, counted from its last write, with `refresh_on_read` also from its last `aget_tuple`
+    (`aget_state`, a resume); `None` keeps threads. `allow` lists the classes that may come back from the store beside
+    LangGraph's own; with `encryption` nothing that is not encrypted is read; with `registry` each change is noted for
+    `alist_threads` and `alist_waiting`. Every operation raises an error of `checkpointers.errors` when the server
+    cannot do it.
 
     A saver belongs to the event loop that first uses it, because its connections do; another loop gets `WrongLoop`. The
     sync methods work from any other thread, as long as that loop runs.
@@ -57,12 +58,20 @@ class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncRegistry):
         client: aredis.Redis | aredis.RedisCluster,
         *,
         ttl: float | timedelta | None = None,
+        refresh_on_read: bool = False,
         allow: Collection[AllowedType] = (),
         serde: SerializerProtocol | None = None,
         encryption: Encryption | None = None,
         registry: bool = False,
     ) -> None:
-        super().__init__(ttl=ttl, allow=allow, serde=serde, encryption=encryption, registry=registry)
+        super().__init__(
+            ttl=ttl,
+            refresh_on_read=refresh_on_read,
+            allow=allow,
+            serde=serde,
+            encryption=encryption,
+            registry=registry,
+        )
         if not inspect.iscoroutinefunction(client.execute_command):
             raise TypeError("AsyncRedisSaver needs an async client; with a sync one, use RedisSaver.")
         self.client = client
@@ -75,6 +84,7 @@ class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncRegistry):
         url: str,
         *,
         ttl: float | timedelta | None = None,
+        refresh_on_read: bool = False,
         allow: Collection[AllowedType] = (),
         serde: SerializerProtocol | None = None,
         encryption: Encryption | None = None,
@@ -85,7 +95,15 @@ class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncRegistry):
         Raises `UnsupportedUrl` for a URL of no known form. Connects at the first operation.
         """
         client = make_async_client(url)
-        saver = cls(client, ttl=ttl, allow=allow, serde=serde, encryption=encryption, registry=registry)
+        saver = cls(
+            client,
+            ttl=ttl,
+            refresh_on_read=refresh_on_read,
+            allow=allow,
+            serde=serde,
+            encryption=encryption,
+            registry=registry,
+        )
         saver._home.loop = asyncio.get_running_loop()
         try:
             yield saver
@@ -130,8 +148,13 @@ class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncRegistry):
         try:
             call = next(plan)
             while True:
-                answered = self._answers(call) if isinstance(call, builtins.list) else self._answer(call)
-                call = plan.send(await answered)
+                try:
+                    reply = await (self._answers(call) if isinstance(call, builtins.list) else self._answer(call))
+                except SaverError as error:
+                    # A plan may know what to do about it.
+                    call = plan.throw(error)
+                else:
+                    call = plan.send(reply)
         except StopIteration as stop:
             return cast(T, stop.value)
 
@@ -145,7 +168,7 @@ class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncRegistry):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint with its pending writes: the one named, or the latest of the namespace."""
-        return await self._arun(self._plan_get(config))
+        return await self._arun(self._plan_get(config, used=True))
 
     async def alist(
         self,

@@ -10,7 +10,7 @@ the server could not be asked.
     │   └── EmbeddedUnavailable   the private server cannot be started (no binary, unusable directory)
     ├── ThreadFormatUnknown       the thread was written in a format this version does not know
     ├── ThreadConflict            the target of a copy already holds something else
-    ├── LeaseLost                 somebody else holds the thread's lease now: nothing was written
+    ├── LeaseLost                 the lease has expired, and somebody else has taken it since: nothing was written
     ├── RecordDamaged             a stored record was changed, cut off, or is not encrypted as it has to be
     │   └── KeyMissing            it is encrypted, and its key is not among those that the saver has
     ├── TypeNotAllowed            a stored type is not in the allow-list, or can no longer be rebuilt
@@ -58,7 +58,7 @@ class ThreadConflict(SaverError):
 
 
 class LeaseLost(SaverError):
-    """Another worker has taken the thread since this one took its lease, so nothing was written."""
+    """Another worker has taken the thread since this one took its lease, or may have, so nothing was written."""
 
 
 class RecordDamaged(SaverError):

@@ -4,14 +4,22 @@ A saver with `registry=True` notes beside each write what changed: the latest ch
 anything is next, the `outcome`, pending interrupts with their tier and due time, the class of an error. Notes go into
 one of 64 shards by the thread's id, so that no key is hot and no script needs two slots of a cluster. A note that was
 lost (an outage between the two commands) is made up for by `reconcile`.
+
+A note is sent together with its write, because waiting for the answer would double the time of each superstep. So it
+cannot know whether the write was refused. It carries the token of the writer's lease instead, and whoever takes a lease
+notes its token before anything else: from then on the notes of former holders are refused as their writes are. Where a
+holder was replaced who had not given the lease back, the thread is then read once, in case that one's last note came in
+between. Deletions are rare, and are noted when they are done. Left are writes that the server refuses for other reasons
+(its memory is full, the thread is of a newer format) and holders that were frozen for more than the day that a lease is
+known for: `reconcile` mends what they leave.
 """
 
 from __future__ import annotations
 
 import json
-import zlib
+import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeVar
 
 from langgraph.checkpoint.base import Checkpoint, CheckpointTuple
@@ -19,13 +27,13 @@ from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
 
 from . import _scripts as scripts
 from ._base import Plan, config_of
-from ._codec import follows
+from ._notes import SHARDS, key_of, keys_of, raw_of, standing_of, told_by
 from ._reading import ReadPlans
 from ._scripts import Argument, Call
-from .errors import RecordDamaged, ThreadFormatUnknown, TypeNotAllowed
+from .errors import RecordDamaged, SaverError, ThreadFormatUnknown, TypeNotAllowed
 
 T = TypeVar("T")
-SHARDS: Final = 64
+_log = logging.getLogger("surefoot.saver")
 UNREADABLE: Final = (RecordDamaged, TypeNotAllowed, ThreadFormatUnknown)
 Order = Literal["newest", "soonest"]
 Status = Literal["done", "failed", "waiting", "running", "stalled"]
@@ -78,20 +86,20 @@ class RegistryPlans(ReadPlans):
         """Return the command beside a write, None for a saver without a registry and for subgraphs."""
         if not self.registry or ns:
             return None
-        token = self._fence_argument(thread_id)
+        token = self._fence(thread_id)
         told = (
-            _raw(thread_id),
+            raw_of(thread_id),
             token,
             kind,
-            _raw(checkpoint_id),
-            *(_raw(a) if isinstance(a, str) else a for a in args),
+            raw_of(checkpoint_id),
+            *(raw_of(a) if isinstance(a, str) else a for a in args),
         )
-        return Call(scripts.REGISTER, thread_id, told, keys=_keys(thread_id))
+        return Call(scripts.REGISTER, thread_id, told, keys=keys_of(thread_id))
 
     def _note_put(self, thread_id: str, ns: str, checkpoint: Checkpoint) -> Call | None:
         if not self.registry or ns:
             return None
-        return self._note(thread_id, ns, "put", checkpoint["id"], *_standing(checkpoint))
+        return self._note(thread_id, ns, "put", checkpoint["id"], *standing_of(checkpoint))
 
     def _note_writes(
         self, thread_id: str, ns: str, checkpoint_id: str, task_id: str, writes: Iterable[tuple[str, Any]]
@@ -102,7 +110,7 @@ class RegistryPlans(ReadPlans):
         told = [(channel, value) for channel, value in writes if channel in (INTERRUPT, ERROR)]
         if not told:
             return None
-        error, asked = _told(told)
+        error, asked = told_by(told)
         return self._note(thread_id, ns, "write", checkpoint_id, task_id, error, *asked)
 
     def _plan_seen(self, thread_id: str) -> Plan[None]:
@@ -110,14 +118,38 @@ class RegistryPlans(ReadPlans):
             yield note
 
     def _plan_drop(self, thread_id: str) -> Plan[None]:
-        if (note := self._note(thread_id, "", "drop", "")) is not None:
+        """Note that a thread is gone, which it is whatever becomes of the note."""
+        if (note := self._note(thread_id, "", "drop", "")) is None:
+            return
+        try:
             yield note
+        except SaverError as error:
+            _log.warning("a note for the registry was lost: %s", type(error).__name__)
+
+    def _plan_taken(self, lease: Call, thread_id: str, *, left: bool) -> Plan[None]:
+        """Note the token of a lease that was just taken, and what the thread is where its last holder may be wrong.
+
+        The note goes beside another call for the lease, so that it holds nobody up when it is lost.
+        """
+        if (note := self._note(thread_id, "", "taken", "")) is None:
+            return
+        yield replace(lease, beside=note)
+        if not left:
+            return
+        try:
+            found = yield from self._plan_get(latest_of(thread_id))
+            known = None if found else (yield from self._plan_entry(thread_id))
+            # A thread that was seen and has no checkpoint yet keeps its entry.
+            if found or (known and known.checkpoint_id):
+                yield from self._plan_reconcile(thread_id, found)
+        except SaverError as error:
+            _log.warning("a thread was not noted anew: %s", type(error).__name__)
 
     def _plan_registered(self, order: Order, limit: int | None) -> Plan[list[ThreadEntry]]:
         """Read the first entries of all shards in one go."""
         name = "changed" if order == "newest" else "waiting"
         calls = [
-            Call(scripts.REGISTERED, "", (order, limit or 10**9), keys=(_key(shard, "threads"), _key(shard, name)))
+            Call(scripts.REGISTERED, "", (order, limit or 10**9), keys=(key_of(shard, "threads"), key_of(shard, name)))
             for shard in range(SHARDS)
         ]
         replies = yield calls
@@ -129,8 +161,8 @@ class RegistryPlans(ReadPlans):
         return found if limit is None else found[:limit]
 
     def _plan_entry(self, thread_id: str) -> Plan[ThreadEntry | None]:
-        keys = _keys(thread_id)
-        found = _entries((yield Call(scripts.REGISTERED, thread_id, (_raw(thread_id),), keys=keys[:2])))
+        keys = keys_of(thread_id)
+        found = _entries((yield Call(scripts.REGISTERED, thread_id, (raw_of(thread_id),), keys=keys[:2])))
         return found[0] if found else None
 
     def _plan_noted(self, thread_id: str) -> Plan[None]:
@@ -143,8 +175,8 @@ class RegistryPlans(ReadPlans):
         if found is None:
             yield from self._plan_drop(thread_id)
             return
-        error, asked = _told([(channel, value) for _task, channel, value in found.pending_writes or ()])
-        args = (*_standing(found.checkpoint), error, *asked)
+        error, asked = told_by([(channel, value) for _task, channel, value in found.pending_writes or ()])
+        args = (*standing_of(found.checkpoint), error, *asked)
         if (note := self._note(thread_id, "", "set", found.checkpoint["id"], *args)) is not None:
             yield note
 
@@ -240,33 +272,6 @@ def latest_of(thread_id: str) -> Any:
     return config
 
 
-def _standing(checkpoint: Checkpoint) -> tuple[str, str]:
-    """Return whether anything is next, and the outcome."""
-    outcome = checkpoint["channel_values"].get("outcome")
-    return ("1" if follows(checkpoint) else "", outcome[:100] if isinstance(outcome, str) else "")
-
-
-def _told(writes: Sequence[tuple[str, Any]]) -> tuple[str, list[str]]:
-    """Return the class of an error, and id, tier and due time of each interrupt; nothing of what they say."""
-    error, asked = "", list[str]()
-    for channel, value in writes:
-        if channel == ERROR:
-            error = type(value).__name__ if isinstance(value, BaseException) else "Error"
-        elif channel == INTERRUPT:
-            for one in value if isinstance(value, (list, tuple)) else [value]:
-                due = _field(one, "due_at")
-                tier = _field(one, "tier")
-                told = (str(getattr(one, "id", "")), tier[:40] if isinstance(tier, str) else "",
-                        str(float(due)) if isinstance(due, (int, float)) else "")  # fmt: skip
-                asked += told
-    return error, asked
-
-
-def _field(interrupt: Any, name: str) -> Any:
-    value = getattr(interrupt, "value", None)
-    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
-
-
 def _entries(flat: Sequence[bytes]) -> list[ThreadEntry]:
     found = []
     for thread, raw in zip(flat[::2], flat[1::2], strict=True):
@@ -291,17 +296,3 @@ def _entries(flat: Sequence[bytes]) -> list[ThreadEntry]:
 
 def _due(entry: ThreadEntry) -> float:
     return min((one.due_at for one in entry.interrupts if one.due_at is not None), default=float("inf"))
-
-
-def _raw(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _keys(thread_id: str) -> tuple[str, str, str]:
-    """Return the keys of the shard that a thread is in."""
-    shard = zlib.crc32(_raw(thread_id)) % SHARDS
-    return _key(shard, "threads"), _key(shard, "changed"), _key(shard, "waiting")
-
-
-def _key(shard: int, name: str) -> str:
-    return f"surefoot:{{r.{shard:02}}}:{name}"

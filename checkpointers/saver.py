@@ -34,7 +34,7 @@ from ._serial import AllowedType
 from ._twins import InThreads
 from ._upgrade import OLD
 from .encryption import Encryption
-from .errors import ThreadFormatUnknown
+from .errors import SaverError, ThreadFormatUnknown
 from .leases import SyncLeases
 from .registry import SyncRegistry
 
@@ -46,10 +46,11 @@ class RedisSaver(InThreads, SyncLeases, SyncRegistry):
     """Keeps checkpoints on a plain Redis or Valkey server; one round trip for each operation.
 
     `client` is a sync redis-py client (also a cluster one) of the caller's. `ttl` is in seconds and covers a thread
-    as a unit, counted from its last write; `None` keeps threads. `allow` lists the classes that may come back from
-    the store beside LangGraph's own; with `encryption` nothing that is not encrypted is read; with `registry` each
-    change is noted for `list_threads` and `list_waiting`. Every operation raises an error of `checkpointers.errors`
-    when the server cannot do it. Thread-safe.
+    as a unit, counted from its last write, with `refresh_on_read` also from its last `get_tuple` (`get_state`, a
+    resume); `None` keeps threads. `allow` lists the classes that may come back from the store beside LangGraph's own;
+    with `encryption` nothing that is not encrypted is read; with `registry` each change is noted for `list_threads`
+    and `list_waiting`. Every operation raises an error of `checkpointers.errors` when the server cannot do it.
+    Thread-safe.
     """
 
     def __init__(
@@ -57,12 +58,20 @@ class RedisSaver(InThreads, SyncLeases, SyncRegistry):
         client: redis.Redis | redis.RedisCluster,
         *,
         ttl: float | timedelta | None = None,
+        refresh_on_read: bool = False,
         allow: Collection[AllowedType] = (),
         serde: SerializerProtocol | None = None,
         encryption: Encryption | None = None,
         registry: bool = False,
     ) -> None:
-        super().__init__(ttl=ttl, allow=allow, serde=serde, encryption=encryption, registry=registry)
+        super().__init__(
+            ttl=ttl,
+            refresh_on_read=refresh_on_read,
+            allow=allow,
+            serde=serde,
+            encryption=encryption,
+            registry=registry,
+        )
         if inspect.iscoroutinefunction(client.execute_command):
             raise TypeError("RedisSaver needs a sync client; with an async one, use AsyncRedisSaver.")
         self.client = client
@@ -74,6 +83,7 @@ class RedisSaver(InThreads, SyncLeases, SyncRegistry):
         url: str,
         *,
         ttl: float | timedelta | None = None,
+        refresh_on_read: bool = False,
         allow: Collection[AllowedType] = (),
         serde: SerializerProtocol | None = None,
         encryption: Encryption | None = None,
@@ -85,7 +95,15 @@ class RedisSaver(InThreads, SyncLeases, SyncRegistry):
         """
         client = make_client(url)
         try:
-            yield cls(client, ttl=ttl, allow=allow, serde=serde, encryption=encryption, registry=registry)
+            yield cls(
+                client,
+                ttl=ttl,
+                refresh_on_read=refresh_on_read,
+                allow=allow,
+                serde=serde,
+                encryption=encryption,
+                registry=registry,
+            )
         finally:
             client.close()
 
@@ -149,7 +167,13 @@ class RedisSaver(InThreads, SyncLeases, SyncRegistry):
         try:
             call = next(plan)
             while True:
-                call = plan.send(self._answers(call) if isinstance(call, builtins.list) else self._answer(call))
+                try:
+                    reply = self._answers(call) if isinstance(call, builtins.list) else self._answer(call)
+                except SaverError as error:
+                    # A plan may know what to do about it.
+                    call = plan.throw(error)
+                else:
+                    call = plan.send(reply)
         except StopIteration as stop:
             return cast(T, stop.value)
 
@@ -162,7 +186,7 @@ class RedisSaver(InThreads, SyncLeases, SyncRegistry):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint with its pending writes: the one named, or the latest of the namespace."""
-        return self._run(self._plan_get(config))
+        return self._run(self._plan_get(config, used=True))
 
     def list(
         self,

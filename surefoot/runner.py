@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from checkpointers import SaverError
+from checkpointers import LeaseLost, SaverError
 from nodes.call import spending_cap, using_guard
 from nodes.errors import StopRun, SurefootError
 from nodes.events import AttemptEnded, Event, RetryDecided, listening
@@ -179,12 +179,14 @@ class Runner:
         self._working[tid] = asyncio.current_task()  # type: ignore[assignment] # we are inside a task
         try:
             async with self._lease(tid) as leased:
-                if not leased:
-                    record = await self.store.get(tid) or self._new_record(item, tid)
-                    return make_result(self.pipeline, record, {}, "running", error="another process works on it",
-                                       line=item.line, fresh=False)  # fmt: skip
-                record, known = await self._record(item, tid)
-                return known or await self._drive(item, record)
+                # A lease that is lost on the way, while this process is frozen, ends as one that was not to be had.
+                with suppress(LeaseLost):
+                    if leased:
+                        record, known = await self._record(item, tid)
+                        return known or await self._drive(item, record)
+                record = await self.store.get(tid) or self._new_record(item, tid)
+                return make_result(self.pipeline, record, {}, "running", error="another process works on it",
+                                   line=item.line, fresh=False)  # fmt: skip
         finally:
             self._working.pop(tid, None)
             self._sleeping.pop(tid, None)

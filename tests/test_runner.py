@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 from toy import Script, ToyState, toy_graph
 
+from checkpointers import RedisSaver
 from nodes import Policy
 from nodes.errors import BudgetSpent, Throttled
 from nodes.graph import CheckedGraph
@@ -87,6 +88,24 @@ async def test_a_thread_that_another_process_works_on_is_not_forgotten(
         assert (await store.channels(tid)).values["word"] == "HI"
         await other.release(tid)
     assert summary.stalled == 1
+
+
+async def test_a_thread_that_is_lost_at_its_end_is_left_to_who_has_it(shared_embedded_url: str) -> None:
+    tid = thread_id("toy", "1", "lost")
+
+    class LostAtTheEnd(ToyPipeline):
+        def row(self, values: Any) -> dict[str, Any]:
+            with RedisSaver.from_url(shared_embedded_url) as saver:
+                saver.acquire_lease(tid, holder="other", instead_of=saver.lease_holder(tid))
+            return super().row(values)
+
+    pipeline = LostAtTheEnd("toy", "toy", ToyState, ToyInput, ("text",), ("word",), lambda *_: 0)
+    object.__setattr__(pipeline, "toy", toy_graph(Policy(retries=2), only=Script()))
+    async with open_store(shared_embedded_url) as store:
+        summary, results = await run(store, pipeline, [item()], namespace="lost")
+        assert (results["1"].status, results["1"].error) == ("running", "another process works on it")
+        assert (summary.stalled, summary.stopped) == (1, "")
+        assert await store.saver.alease_holder(tid) == "other"
 
 
 async def test_a_stored_far_wait_is_slept_through_and_the_endpoint_is_not_asked_early(shared_embedded_url: str) -> None:

@@ -219,6 +219,27 @@ def test_pruning_keeps_interrupts_and_frees_the_rest(saver: RedisSaver, thread: 
         saver.prune([thread], strategy="some")
 
 
+def test_writes_on_what_is_gone_go_with_the_next_pruning(saver: RedisSaver, thread: str) -> None:
+    configs = [config_of(thread)]
+    for step in range(4):
+        configs.append(put_values(saver, configs[-1], step=step, run_id=f"run-{step}", a=step))
+    saver.prune([thread], strategy="keep_last", keep=3)
+    saver.delete_for_runs(["run-2"])
+    early = config_of(thread, "", "2ffffffe-0000-6000-8000-000000000000")
+    elsewhere = config_of(thread, "child", "2ffffffe-0000-6000-8000-000000000000")
+    for gone in (configs[1], configs[3]):
+        saver.put_writes(gone, [("a", 1)], "late")
+        saver.put_writes(gone, [("a", "z" * 10_000)], "late and long")
+    for kept in (configs[2], configs[4], early, elsewhere):
+        saver.put_writes(kept, [("a", 2)], "task")
+    saver.prune([thread], strategy="keep_last", keep=3)
+    fields: list[bytes] = saver.client.hkeys(thread_keys(thread)[0])  # type: ignore[assignment]  # the sync client's
+    assert sorted(field for field in fields if field[:1] == b"w") == sorted(
+        b"w%s\0%s" % (at["configurable"]["checkpoint_ns"].encode(), at["configurable"]["checkpoint_id"].encode())
+        for at in (configs[2], configs[4], early, elsewhere)
+    )
+
+
 def test_pruning_keeps_the_history_that_a_delta_channel_is_rebuilt_from(saver: RedisSaver, thread: str) -> None:
     config = config_of(thread)
     for step in range(12):

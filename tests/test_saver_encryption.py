@@ -187,6 +187,23 @@ def test_a_changed_or_cut_field_is_an_error_that_names_the_thread(sealed_url: st
         assert list(saver.list(config_of(thread))) == whole
 
 
+def test_a_thread_that_cannot_be_opened_is_not_copied(saver: RedisSaver) -> None:
+    thread = str(uuid4())
+    fill(saver, thread)
+    data, _ = thread_keys(thread)
+    stored: dict[bytes, bytes] = saver.client.hgetall(data)  # type: ignore[assignment]
+    # The list of a log's segments is not encrypted, and copied as it is.
+    for name, value in sealed_fields(saver, thread).items():
+        for bad in (value[:-1], value[: len(value) // 2]):
+            saver.client.hset(data, name, bad)
+            with pytest.raises(RecordDamaged, match=thread):
+                saver.copy_thread(thread, f"{thread}-copy")
+        saver.client.hset(data, name, value)
+    assert len(stored) > 8
+    saver.copy_thread(thread, f"{thread}-copy")
+    assert len(list(saver.list(config_of(f"{thread}-copy")))) == len(list(saver.list(config_of(thread))))
+
+
 def test_a_changed_byte_of_ciphertext_is_an_error(saver: RedisSaver) -> None:
     thread = str(uuid4())
     fill(saver, thread)

@@ -5,6 +5,7 @@ A change of the format fails here. If it is meant, the format gets a new number,
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import random
@@ -17,9 +18,10 @@ from uuid import uuid4
 import pytest
 from servers import checkpoint_of, config_of
 
-from checkpointers import RedisSaver, _logs
+from checkpointers import AsyncRedisSaver, RecordDamaged, RedisSaver, _logs
 from checkpointers._codec import FORMAT, thread_keys, unframe, unframe_writes
 from checkpointers._pack import unpack
+from checkpointers._scripts import UPGRADE
 
 IDS = [f"1f1e6e59-000{n}-6b16-bffe-ed58a51d0f26" for n in range(6)]
 TEXT = "the parcel that was sent to the old address three weeks ago " * 20
@@ -45,10 +47,7 @@ def fields_of(golden: Any) -> dict[bytes, bytes]:
 def test_what_format_1_stored_is_still_read(saver: RedisSaver) -> None:
     """The bytes of a thread as this format's first release wrote them, each byte a character of the file."""
     thread = str(uuid4())
-    data, index = thread_keys(thread)
-    golden = golden_of(1)
-    saver.client.hset(data, mapping=fields_of(golden))  # type: ignore[arg-type]  # redis-py's stub wants text
-    saver.client.zadd(index, {golden["member"].encode("latin-1"): 0})
+    put_old(saver, thread)
     found = saver.get_tuple(config_of(thread, "child:1"))
     assert found is not None
     assert found.checkpoint == {
@@ -64,6 +63,42 @@ def test_what_format_1_stored_is_still_read(saver: RedisSaver) -> None:
     assert found.metadata == {"source": "loop", "step": 3, "parents": {"": "x"}, "run_id": "r"}
     assert found.parent_config == config_of(thread, "child:1", "1f1e6e59-0000-6b16-bffe-ed58a51d0f26")
     assert found.pending_writes == [("task", "__error__", "boom"), ("task", "a", 1)]
+
+
+def put_old(saver: RedisSaver, thread: str, **changed: bytes) -> None:
+    """Store a thread of format 1, with other values in the fields of some kinds."""
+    data, index = thread_keys(thread)
+    golden = golden_of(1)
+    fields = {name: changed.get(name[:1].decode(), value) for name, value in fields_of(golden).items()}
+    saver.client.hset(data, mapping=fields)  # type: ignore[arg-type]  # redis-py's stub wants text
+    saver.client.zadd(index, {golden["member"].encode("latin-1"): 0})
+
+
+async def test_many_may_use_an_old_thread_at_once(valkey_url: str, saver: RedisSaver) -> None:
+    async with AsyncRedisSaver.from_url(valkey_url) as asaver:
+        for _ in range(5):
+            thread = str(uuid4())
+            put_old(saver, thread)
+            found = await asyncio.gather(*(asaver.aget_tuple(config_of(thread, "child:1")) for _ in range(4)))
+            assert [one and one.checkpoint["id"] for one in found] == ["1f1e6e59-baa2-6b16-bffe-ed58a51d0f26"] * 4
+            put_old(saver, thread := str(uuid4()))
+            await asyncio.gather(asaver.aget_tuple(config_of(thread)), asyncio.to_thread(saver.get, config_of(thread)))
+
+
+def test_an_upgrade_whose_answer_was_lost_is_no_failure(saver: RedisSaver, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread, ask = str(uuid4()), saver._ask
+    put_old(saver, thread)
+    # As the connection does when it is lost: the script has run, and is sent again.
+    monkeypatch.setattr(saver, "_ask", lambda call: (ask(call), ask(call))[1] if call.script is UPGRADE else ask(call))
+    assert saver.get_tuple(config_of(thread, "child:1")) is not None
+
+
+def test_a_damaged_thread_of_format_1_is_named(saver: RedisSaver) -> None:
+    for kind, value in {"c": b"\0\0\0\1x", "w": b"short", "p": b"cut"}.items():
+        thread = str(uuid4())
+        put_old(saver, thread, **{kind: value})
+        with pytest.raises(RecordDamaged, match=thread):
+            saver.get_tuple(config_of(thread, "child:1"))
 
 
 def history(saver: RedisSaver, thread: str) -> None:

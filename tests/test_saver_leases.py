@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 import pytest
 from servers import config_of, put_values
 
-from checkpointers import AsyncRedisSaver, Lease, LeaseLost, RedisSaver
+from checkpointers import AsyncRedisSaver, Lease, LeaseLost, RedisSaver, thread_keys
+from checkpointers._codec import lease_key
+from checkpointers.leases import _call
 
 
 @pytest.fixture
@@ -45,19 +47,29 @@ def test_one_holds_a_thread_and_the_other_is_told_who(savers: tuple[RedisSaver, 
 def test_a_superseded_holder_writes_nothing(savers: tuple[RedisSaver, RedisSaver], thread: str) -> None:
     frozen, other = savers
     lease = taken(frozen, thread, ttl=0.05)
-    config = put_values(frozen, config_of(thread), a=1)
+    config = put_values(frozen, config_of(thread), run_id="run", a=1)
     time.sleep(0.1)
     taken(other, thread)
     kept = put_values(other, config, a=2)
     before = list(other.list(config_of(thread)))
-    for write in (
+    put_values(other, config_of(f"{thread}-source"), a=0)
+    changes: list[Callable[[], object]] = [
         lambda: put_values(frozen, config, a=3),
         lambda: frozen.put_writes(kept, [("a", 4)], "task"),
         lambda: frozen.delete_thread(thread),
-    ):
+        lambda: frozen.prune([thread]),
+        lambda: frozen.prune([thread], strategy="delete"),
+        lambda: frozen.delete_for_runs(["run"]),
+        lambda: frozen.expire_thread(thread, 1),
+        lambda: frozen.quarantine(thread),
+        lambda: frozen.copy_thread(f"{thread}-source", thread),
+    ]
+    for change in changes:
         with pytest.raises(LeaseLost, match=f"{thread}.*Stop working on it"):
-            write()
+            change()
     assert list(other.list(config_of(thread))) == before
+    assert other.client.pttl(thread_keys(thread)[0]) == -1
+    frozen.delete_for_runs(["of nobody"])
     assert not frozen.renew_lease(lease)
     assert not frozen.release_lease(lease)
     assert other.lease_holder(thread) == "one"
@@ -93,8 +105,13 @@ def test_a_deleted_thread_still_knows_its_holder(savers: tuple[RedisSaver, Redis
         put_values(frozen, config_of(thread), a=2)
     other.delete_thread(thread)
     other.release_lease(lease)
-    assert other.client.keys(f"*{thread}*") == []
-    # Nobody is left to be in the way of, and a token that comes later is a greater one.
+    with pytest.raises(LeaseLost):
+        put_values(frozen, config_of(thread), a=2)
+    only_the_lease_is_left_for_a_while(other, thread)
+    other.client.delete(lease_key(thread))
+    # Whether somebody has had it since is not known any more.
+    with pytest.raises(LeaseLost):
+        put_values(frozen, config_of(thread), a=2)
     later = taken(other, thread)
     assert int(later.token) > int(lease.token)
     with pytest.raises(LeaseLost):
@@ -104,7 +121,60 @@ def test_a_deleted_thread_still_knows_its_holder(savers: tuple[RedisSaver, Redis
 def test_a_lease_that_was_never_used_leaves_nothing(savers: tuple[RedisSaver, RedisSaver], thread: str) -> None:
     mine, _ = savers
     mine.release_lease(taken(mine, thread))
-    assert mine.client.keys(f"*{thread}*") == []
+    only_the_lease_is_left_for_a_while(mine, thread)
+    put_values(mine, config_of(thread), a=1)
+
+
+def only_the_lease_is_left_for_a_while(saver: RedisSaver, thread: str) -> None:
+    assert saver.lease_holder(thread) == ""
+    assert saver.client.keys(f"*{thread}*") == [lease_key(thread).encode()]
+    assert 0 < saver.client.pttl(lease_key(thread)) <= 600_000  # type: ignore[operator]  # the sync client's
+
+
+def test_the_living_holder_goes_on_after_somebody_without_a_lease_deleted_the_thread(
+    savers: tuple[RedisSaver, RedisSaver], thread: str
+) -> None:
+    frozen, living = savers
+    taken(frozen, thread)
+    put_values(frozen, config_of(thread), a=1)
+    taken(living, thread, instead_of="one")
+    RedisSaver(living.client).delete_thread(thread)
+    with pytest.raises(LeaseLost):
+        put_values(frozen, config_of(thread), a="stale")
+    put_values(living, config_of(thread), a="living")
+    with pytest.raises(LeaseLost):
+        put_values(frozen, config_of(thread), a="stale")
+    put_values(living, config_of(thread), a="living")
+
+
+def test_what_is_under_way_when_a_lost_lease_is_given_back_stays_refused(
+    savers: tuple[RedisSaver, RedisSaver], thread: str
+) -> None:
+    frozen, other = savers
+    lost = taken(frozen, thread, ttl=0.05)
+    time.sleep(0.1)
+    lease = taken(other, thread)
+    assert not frozen.release_lease(lost)
+    for holder in (other, None):
+        if holder is None:
+            assert other.release_lease(lease)
+        with pytest.raises(LeaseLost):
+            put_values(frozen, config_of(thread), a="late")
+    taken(frozen, thread)
+    put_values(frozen, config_of(thread), a="anew")
+
+
+def test_an_answer_that_was_lost_is_given_again(savers: tuple[RedisSaver, RedisSaver], thread: str) -> None:
+    mine, other = savers
+    acquire = _call(thread, "acquire", 15_000, "request-1", "me", "")
+    first, again = mine._ask(acquire), mine._ask(acquire)
+    assert first == again
+    assert mine._ask(_call(thread, "acquire", 15_000, "request-2", "me", ""))[0] == b"0"
+    assert other.acquire_lease(thread, holder="other") == "me"
+    release = _call(thread, "release", first[0])
+    assert (mine._ask(release), mine._ask(release)) == (1, 1)
+    taken(other, thread)
+    assert mine._ask(release) == 0
 
 
 def test_a_copy_is_nobodys(savers: tuple[RedisSaver, RedisSaver], thread: str) -> None:

@@ -17,7 +17,7 @@ from langgraph.graph import START, StateGraph, add_messages
 from pydantic import BaseModel
 from servers import checkpoint_of, config_of
 
-from checkpointers import AsyncRedisSaver, Encryption, RedisSaver, _logs
+from checkpointers import AsyncRedisSaver, Encryption, RecordDamaged, RedisSaver, _logs
 from checkpointers._codec import thread_keys
 from checkpointers._logs import SEGMENTS
 
@@ -144,6 +144,19 @@ def test_a_saver_that_starts_cold_continues_a_log(saver: RedisSaver, valkey_url:
             thread.check()
             # One element more each time, not the list anew.
             assert thread.size() - before < (number + 1) * 700
+
+
+def test_a_log_whose_directory_is_damaged_is_an_error_that_names_the_thread(saver: RedisSaver, valkey_url: str) -> None:
+    thread, value = Thread(saver), [{"n": n, "text": uuid4().hex * 4} for n in range(20)]
+    last = thread.write(list(value))
+    data = thread_keys(thread.id)[0]
+    name = next(field for field in saver.client.hkeys(data) if field[:1] == b"g")  # type: ignore[union-attr]
+    for bad in (b"", b"\0\0"):
+        saver.client.hset(data, name, bad)  # type: ignore[arg-type]  # redis-py's stub wants text
+        with RedisSaver.from_url(valkey_url) as cold:
+            thread.savers = (cold,)
+            with pytest.raises(RecordDamaged, match=thread.id):
+                thread.write([*value, {"n": "last"}], last)
 
 
 @pytest.mark.parametrize("keys", [None, {"k": bytes(32)}])

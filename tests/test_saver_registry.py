@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import uuid4
 
 import pytest
 import redis
+from langgraph.channels import LastValue
 from langgraph.graph import END, START, StateGraph
+from langgraph.pregel import NodeBuilder, Pregel
+from langgraph.pregel._write import ChannelWriteEntry
 from langgraph.types import Command, Interrupt, interrupt
 from servers import checkpoint_of, config_of, put_values, tcp_server
 from typing_extensions import TypedDict
 
-from checkpointers import AsyncRedisSaver, LeaseLost, RedisSaver, ThreadEntry
+from checkpointers import AsyncRedisSaver, Lease, LeaseLost, RedisSaver, ThreadEntry
+from checkpointers._notes import keys_of
 from checkpointers._place import binary
-from checkpointers.registry import _keys
 
 
 @pytest.fixture
@@ -171,6 +175,113 @@ def test_a_superseded_worker_registers_nothing(url: str) -> None:
         assert entry(other, "t").checkpoint_id == kept["configurable"]["checkpoint_id"]
 
 
+@pytest.fixture
+def holders(url: str) -> Iterator[tuple[RedisSaver, RedisSaver]]:
+    """A holder that has asked somebody, and who took the thread from it."""
+    with RedisSaver.from_url(url, registry=True) as former, RedisSaver.from_url(url, registry=True) as holder:
+        former.acquire_lease("t", holder="former")
+        config = put_values(former, config_of("t"), a=1)
+        former.put_writes(config, [("__interrupt__", [Interrupt(value={"due_at": 1.0}, id="i")])], "task")
+        holder.acquire_lease("t", holder="holder", instead_of="former")
+        yield former, holder
+
+
+def test_what_is_refused_changes_no_entry(holders: tuple[RedisSaver, RedisSaver]) -> None:
+    former, holder = holders
+    before = entry(holder, "t")
+    refused: list[Callable[[], object]] = [
+        lambda: put_values(former, config_of("t"), a=2),
+        lambda: former.put_writes(config_of("t", "", before.checkpoint_id), [("__error__", ValueError())], "task"),
+        lambda: former.delete_thread("t"),
+        lambda: former.quarantine("t"),
+    ]
+    for change in refused:
+        with pytest.raises(LeaseLost):
+            change()
+        assert entry(holder, "t") == before
+    assert holder.list_waiting() == [before]
+
+
+def test_a_thread_that_its_holder_deleted_does_not_come_back(holders: tuple[RedisSaver, RedisSaver]) -> None:
+    former, holder = holders
+    holder.delete_thread("t")
+    with pytest.raises(LeaseLost):
+        put_values(former, config_of("t"), a=2)
+    assert (holder.list_threads(), holder.list_waiting()) == ([], [])
+
+
+def test_a_note_that_came_between_two_holders_is_corrected(holders: tuple[RedisSaver, RedisSaver], url: str) -> None:
+    _, holder = holders
+    before = entry(holder, "t")
+    late = holder._note_put("t", "", checkpoint_of({"outcome": "fine"}, {"outcome": "1"}))
+    assert late is not None
+    holder._ask(late)
+    assert entry(holder, "t").outcome == "fine"
+    with RedisSaver.from_url(url, registry=True) as next_one:
+        next_one.acquire_lease("t", holder="next", instead_of="holder")
+        corrected = entry(next_one, "t")
+    assert replace(corrected, changed_at=before.changed_at) == before
+
+
+async def test_a_thread_that_was_only_seen_stays_when_it_is_taken_over(url: str) -> None:
+    async with (
+        AsyncRedisSaver.from_url(url, registry=True) as first,
+        AsyncRedisSaver.from_url(url, registry=True) as second,
+    ):
+        await first.aacquire_lease("t", holder="first")
+        await first.anote_thread("t")
+        seen = await first.afind_thread("t")
+        assert seen is not None
+        await second.aacquire_lease("t", holder="second", instead_of="first")
+        assert await second.afind_thread("t") == seen
+
+
+def test_a_lease_alone_is_no_thread(saver: RedisSaver) -> None:
+    lease = saver.acquire_lease("t", holder="mine")
+    assert isinstance(lease, Lease)
+    assert saver.find_thread("t") is None
+    saver.release_lease(lease)
+    assert saver.list_threads() == []
+
+
+@pytest.mark.parametrize("defer", [False, True])
+def test_a_join_that_waits_is_to_run_next(saver: RedisSaver, defer: bool) -> None:
+    builder = StateGraph(State)
+    for name in ("one", "two", "long"):
+        builder.add_node(name, lambda _state: {})
+    builder.add_node("after", lambda _state: {"outcome": "fine"}, defer=defer)
+    builder.add_edge(START, "one").add_edge(START, "two").add_edge("two", "long").add_edge(["one", "long"], "after")
+    graph = builder.compile(checkpointer=saver, interrupt_before=["after"], interrupt_after=["two"])
+    config, told = config_of("t"), []
+    graph.invoke({"text": "", "outcome": ""}, config)
+    while len(told) < 3:
+        graph.invoke(None, config)
+        told.append((graph.get_state(config).next, entry(saver, "t").next))
+    assert told == [(("after",), True), ((), False), ((), False)]
+
+
+def test_a_node_of_a_bare_pregel_is_to_run_next_again(saver: RedisSaver) -> None:
+    """Before its first run nothing that is stored tells what triggers it."""
+    graph = Pregel(
+        nodes={
+            "one": NodeBuilder().subscribe_only("a").do(lambda number: number + 1).write_to("b"),
+            "two": NodeBuilder()
+            .subscribe_only("b")
+            .write_to(ChannelWriteEntry("a", skip_none=True, mapper=lambda number: number if number < 3 else None)),
+        },
+        channels={"a": LastValue(int), "b": LastValue(int)},
+        input_channels="a",
+        output_channels="b",
+        checkpointer=saver,
+        interrupt_before_nodes=["one"],
+    )
+    graph.invoke(1, config_of("t"))
+    graph.invoke(None, config_of("t"))
+    assert (graph.get_state(config_of("t")).next, entry(saver, "t").next) == (("one",), True)
+    graph.invoke(None, config_of("t"))
+    assert (graph.get_state(config_of("t")).next, entry(saver, "t").next) == ((), False)
+
+
 def test_lost_notes_are_made_up_for(url: str) -> None:
     with RedisSaver.from_url(url) as plain, RedisSaver.from_url(url, registry=True) as saver:
         graph = graph_on(saver)
@@ -179,7 +290,7 @@ def test_lost_notes_are_made_up_for(url: str) -> None:
         graph_on(plain).invoke({"text": "fine"}, config_of("unknown"))
         put_values(saver, config_of("gone"), a=1)
         plain.delete_thread("gone")
-        entries, changed, _ = _keys("junk")
+        entries, changed, *_ = keys_of("junk")
         nothing = {"c": "", "n": False, "o": "", "w": "", "e": "", "i": {}, "f": "", "t": "0"}
         saver.client.hset(entries, "junk", json.dumps(nothing))
         saver.client.zadd(changed, {"junk": 0})

@@ -33,6 +33,7 @@ from checkpointers import (
 )
 from checkpointers._codec import thread_keys
 from checkpointers._place import binary
+from checkpointers._scripts import Call
 from checkpointers._serial import SafeSerializer
 from checkpointers._urls import without_password
 
@@ -81,7 +82,7 @@ def test_each_operation_is_one_round_trip(saver: RedisSaver, valkey_url: str) ->
     for operation in operations:
         operation()  # the first call may load the script
         assert commands_seen(valkey_url, operation) == ["EVALSHA"]
-    assert commands_seen(valkey_url, lambda: saver.delete_thread(thread)) == ["UNLINK"]
+    assert commands_seen(valkey_url, lambda: saver.delete_thread(thread)) == ["EVALSHA"]
     assert commands_seen(valkey_url, lambda: saver.put_writes(config, [], "t")) == []
 
 
@@ -107,6 +108,57 @@ def test_a_thread_expires_as_a_unit_and_a_write_refreshes_it(valkey_url: str) ->
         assert saver.get_tuple(config_of(thread)) is None
     with pytest.raises(ValueError, match="ttl"), RedisSaver.from_url(valkey_url, ttl=0):
         pass
+
+
+def test_reading_may_count_as_use(valkey_url: str) -> None:
+    thread, other = str(uuid4()), str(uuid4())
+    keys = thread_keys(thread)
+    with RedisSaver.from_url(valkey_url, ttl=100, refresh_on_read=True) as saver:
+        for each in (thread, other):
+            put_values(saver, config_of(each), a=1)
+
+        def left_after(read: Callable[[], object], before: float | None = 10) -> list[int]:
+            saver.expire_thread(thread, before)
+            read()
+            return [round(saver.client.pttl(key) / 10_000) for key in keys]  # type: ignore[operator]
+
+        assert left_after(lambda: saver.get_tuple(config_of(thread))) == [10, 10]
+        assert left_after(lambda: saver.get_tuple(config_of(other))) == [1, 1]
+        # Who looks after threads does not keep them.
+        assert left_after(lambda: list(saver.list({"configurable": {"thread_id": thread}}))) == [1, 1]
+        assert left_after(lambda: saver.reconcile([thread])) == [1, 1]
+        # What lives longer is not cut short.
+        assert left_after(lambda: saver.get_tuple(config_of(thread)), 1000) == [100, 100]
+        assert left_after(lambda: saver.get_tuple(config_of(thread)), None) == [0, 0]
+        assert commands_seen(valkey_url, lambda: saver.get_tuple(config_of(thread))) == ["EVALSHA"]
+    with open_saver(valkey_url, ttl=100) as saver:
+        saver.expire_thread(thread, 10)
+        saver.get_tuple(config_of(thread))
+        assert saver.client.pttl(keys[0]) <= 10_000  # type: ignore[operator]
+    with pytest.raises(ValueError, match="refresh_on_read needs a ttl"):
+        RedisSaver(redis.Redis(), refresh_on_read=True)
+
+
+async def test_reading_counts_as_use_for_the_async_saver_too(cluster_service_url: str) -> None:
+    async with open_saver(cluster_service_url, ttl=100, refresh_on_read=True) as saver:
+        thread = str(uuid4())
+        await saver.aput(config_of(thread), checkpoint_of({}, {}), {}, {})
+        await saver.aexpire_thread(thread, 10)
+        await saver.aget_tuple(config_of(thread))
+        assert await saver.client.pttl(thread_keys(thread)[0]) > 90_000
+
+
+def test_a_thread_put_aside_is_there_again_for_who_did_not_hear_it(saver: RedisSaver) -> None:
+    thread = str(uuid4())
+    put_values(saver, config_of(thread), a=1)
+    plan = saver._plan_quarantine(thread)
+    call = next(plan)
+    assert isinstance(call, Call)
+    assert (saver._ask(call), saver._ask(call)) == (1, 1)
+    assert saver.get_tuple(config_of(thread)) is None
+    assert not saver.quarantine(thread)
+    put_values(saver, config_of(thread), a=2)
+    assert saver.quarantine(thread)
 
 
 def test_a_thread_can_be_given_and_spared_an_end(saver: RedisSaver) -> None:

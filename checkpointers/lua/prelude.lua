@@ -1,8 +1,8 @@
--- Shared by every script. KEYS[1] is the thread's hash, KEYS[2] its index; ARGV[1] is the format this client writes.
+-- Shared by every script on a thread's data. KEYS[1] is its hash, KEYS[2] its index; ARGV[1] is the format this client
+-- writes. In those that change it KEYS[3] is its lease and ARGV[2] the writer's token; see fence.lua.
 --
 -- Fields of the hash (ns, id, channel and task are escaped and hold no NUL):
 --   v                            format version
---   f                            fencing token of who took the thread last; see lease.lua
 --   c ns NUL id                  checkpoint: frames of parent, refs, histories, run, body, metadata
 --   b ns NUL channel NUL ver     value of a channel at a version, shared by every checkpoint that refers to it
 --   b ... NUL x digest           another value under the same name: a fork under a saver with plain integer versions
@@ -10,6 +10,7 @@
 --   s ... log first              segment of that list: what the serializer made of its elements from `first` on
 --   w ns NUL id                  writes on a checkpoint: blocks of task, path, entries; one without entries has them in
 --   w ns NUL id NUL task         a field of its own, because it is long
+--   q                            number of the request that put the thread aside; see quarantine.lua
 -- An entry of refs is `channel NUL version`, for what is not in a field `b` of that name followed by NUL and
 --   e                            no value
 --   i bytes                      the value itself
@@ -20,12 +21,6 @@ local data, index = KEYS[1], KEYS[2]
 local stored = redis.call('HGET', data, 'v')
 if stored and stored ~= ARGV[1] then
   return redis.error_reply('SFFORMAT ' .. stored)
-end
-
--- An error reply for a writer whose token ('' for none) is not the last one, else nil.
-local function superseded(token)
-  local fence = token ~= '' and redis.call('HGET', data, 'f')
-  return fence and fence ~= token and redis.error_reply('SFFENCE ' .. fence) or nil
 end
 
 local REFS, HISTORIES, RUN = 2, 3, 4
@@ -171,27 +166,27 @@ local function expire(milliseconds)
   redis.call('PEXPIREAT', index, at)
 end
 
--- Removes checkpoints with their writes, then every value and every log that no remaining checkpoint refers to.
+-- Removes checkpoints, then every value and every log that no remaining one refers to, and the writes on what is not
+-- there, now or since long ago. Writes may come before their checkpoint, so those on ids above all that the namespace
+-- has ever had are left.
 local function remove(members)
-  if #members == 0 then return 0 end
-  local gone = {}
-  for _, member in ipairs(members) do
+  local gone, newest, there = {}, {}, {}
+  -- The index is in the order of ids within each namespace.
+  for _, member in ipairs(redis.call('ZRANGE', index, 0, -1)) do
     local ns, id = split(member)
-    gone[#gone + 1] = 'c' .. member
-    for _, written in ipairs(blocks_of(member)) do
-      if written[4] then gone[#gone + 1] = 'w' .. member .. '\0' .. written[1] end
-    end
-    gone[#gone + 1] = 'w' .. member
+    newest[ns] = id
   end
+  for _, member in ipairs(members) do gone[#gone + 1] = 'c' .. member end
   in_pieces('HDEL', data, gone, 4000)
   in_pieces('ZREM', index, members, 4000)
   local remaining = redis.call('ZRANGE', index, 0, -1)
-  if #remaining == 0 then
+  if #remaining == 0 and #members > 0 then
     redis.call('UNLINK', data, index)
     return #members
   end
   local used = {}
   for _, member in ipairs(remaining) do
+    there[member] = true
     local ns, id = split(member)
     for _, entry in ipairs(part(checkpoint(ns, id), REFS)) do
       local field = field_of(ns, entry)
@@ -203,7 +198,13 @@ local function remove(members)
     local kind, owner = string.byte(field), field
     -- A segment belongs to its log: the same name without its first element.
     if kind == 115 then owner = 'g' .. string.sub(field, 2, -5) end
-    if (kind == 98 or kind == 103 or kind == 115) and not used[owner] then
+    if kind == 119 then
+      local ns, id = split(string.sub(field, 2))
+      id = string.match(id, '^[^%z]*')
+      local stray = not there[ns .. '\0' .. id] and newest[ns] and not below(newest[ns], id)
+      used[owner] = not stray
+    end
+    if (kind == 98 or kind == 103 or kind == 115 or kind == 119) and not used[owner] then
       unused[#unused + 1] = field
     end
   end

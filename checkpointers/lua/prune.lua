@@ -1,6 +1,6 @@
--- ARGV: format, number to keep. Keeps the latest checkpoints of each namespace and, for channels that they store as a
--- history of writes, every ancestor back to the one that holds their value. Answers with the number removed.
-local most = tonumber(ARGV[2])
+-- ARGV: format, token, number to keep. Keeps the latest checkpoints of each namespace and, for channels that they store
+-- as a history of writes, every ancestor back to the one that holds their value. Answers with the number removed.
+local most = tonumber(ARGV[3])
 local members = redis.call('ZRANGE', index, 0, -1)
 local keep = {}
 

@@ -1,4 +1,4 @@
--- ARGV: format, ttl ms or '', token or '', ns, id, parent id or '', histories, run, body, metadata, then for each channel
+-- ARGV: format, token, ttl ms or '', ns, id, parent id or '', histories, run, body, metadata, then for each channel
 -- (name, kind, what). Answers with the names whose values the caller has to send in another way (then nothing was stored), else an
 -- empty list. Kinds:
 --   e  no value; k  the value that the parent refers to; i  a value that stands in the record; b  a value in a field
@@ -9,9 +9,7 @@
 --
 -- A stored value is never changed, and a log is only made longer by who knows its end: whoever comes second (a fork, two
 -- writers) is told to send the list as a new log. Sending the same put again changes nothing.
-local ttl, token, ns, id, parent = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local refused = superseded(token)
-if refused then return refused end
+local ttl, ns, id, parent = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local prefix = ns .. '\0'
 local entries, fields, dropped, missing = {}, {}, {}, {}
 local of_parent
@@ -123,7 +121,6 @@ for at = 1, #record do record[at] = frame(record[at]) end
 in_pieces('HDEL', data, dropped, 4000)
 set('c' .. prefix .. id, table.concat(record))
 set('v', ARGV[1])
-if token ~= '' then set('f', token) end
 in_pieces('HSET', data, fields, 4000)
 redis.call('ZADD', index, 0, prefix .. id)
 expire(ttl)

@@ -1,8 +1,6 @@
--- ARGV: format, ttl ms or '', token or '', ns, id, task, path, triples of (idx, channel, body).
+-- ARGV: format, token, ttl ms or '', ns, id, task, path, triples of (idx, channel, body).
 -- A regular write (idx >= 0) is kept as first written; a special one (idx < 0) is replaced by a later one.
-local ttl, ns, id, task, path = ARGV[2], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local refused = superseded(ARGV[3])
-if refused then return refused end
+local ttl, ns, id, task, path = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local member = ns .. '\0' .. id
 local MOST = 4096
 local blocks, mine = blocks_of(member), nil

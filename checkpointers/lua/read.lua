@@ -1,16 +1,8 @@
 -- ARGV: format, 'one' | 'all' namespaces, ns, id or '', before id or '', ns of the last row already seen (mode all),
--- limit. Answers {rows, values, more}: a row is {ns, id, record, task, path, entries, task, path, entries, ...}; values
--- are pairs of a field and its bytes, or a log's directory and segments, each once however many rows refer to it.
+-- limit, whether a last row was seen, ms that the thread is to live on for or ''. Answers {rows, values, more}: a row is
+-- {ns, id, record, task, path, entries, task, path, entries, ...}; values are pairs of a field and its bytes, or a log's
+-- directory and segments, each once however many rows refer to it.
 local mode, ns, id, before, last_ns, limit = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
-
--- Lua compares strings by the locale; ids are compared by bytes, as the index does.
-local function below(a, b)
-  for at = 1, math.min(#a, #b) do
-    local x, y = string.byte(a, at), string.byte(b, at)
-    if x ~= y then return x < y end
-  end
-  return #a < #b
-end
 
 local picked = {}
 if mode == 'one' and id ~= '' then
@@ -61,4 +53,7 @@ for _, pick in ipairs(picked) do
     end
   end
 end
+-- A thread that is kept for ever, or for longer, stays so.
+local left = ARGV[9] ~= '' and redis.call('PTTL', data) or -1
+if left >= 0 and left < tonumber(ARGV[9]) then expire(ARGV[9]) end
 return {rows, values, (#picked == limit) and 1 or 0}
