@@ -99,6 +99,9 @@ def test_a_damaged_thread_of_format_1_is_named(saver: RedisSaver) -> None:
         put_old(saver, thread, **{kind: value})
         with pytest.raises(RecordDamaged, match=thread):
             saver.get_tuple(config_of(thread, "child:1"))
+        # Other tests list every thread of this server.
+        saver.delete_thread(thread)
+        assert saver.get_tuple(config_of(thread, "child:1")) is None
 
 
 def history(saver: RedisSaver, thread: str) -> None:
