@@ -37,6 +37,9 @@ class Lane:
 
     def __init__(self, connection: Any, pool: Any) -> None:
         self._connection, self._pool = connection, pool
+        # redis-py has no other way to them, and forgets them when somebody disconnects the client.
+        self._reader: asyncio.StreamReader = connection._reader  # noqa: SLF001
+        self._writer: asyncio.StreamWriter = connection._writer  # noqa: SLF001
         self._loop = asyncio.get_running_loop()
         self._asked: deque[asyncio.Future[Reply]] = deque()
         self._out: list[bytes] = []
@@ -52,7 +55,7 @@ class Lane:
     @property
     def full(self) -> bool:
         """Whether nobody else should ask now."""
-        unsent: int = self._connection._writer.transport.get_write_buffer_size()  # noqa: SLF001 - redis-py has no other way
+        unsent = self._writer.transport.get_write_buffer_size()
         return len(self._asked) >= WAITING or unsent >= UNSENT
 
     def ask(self, call: Call, *, whole: bool = False) -> asyncio.Future[Reply]:
@@ -95,7 +98,7 @@ class Lane:
             return
         out, self._out = b"".join(self._out), []
         if self.failure is None:
-            self._connection._writer.write(out)  # noqa: SLF001 - the same
+            self._writer.write(out)
 
     def _look(self) -> None:
         """See whether anything was heard in time."""
@@ -112,8 +115,7 @@ class Lane:
     async def _read(self) -> None:
         failure: Exception = RedisConnectionError("the event loop has ended")
         try:
-            reader = self._connection._reader  # noqa: SLF001 - the same
-            while data := await reader.read(_READ):
+            while data := await self._reader.read(_READ):
                 self._heard = self._loop.time()
                 self._answers.feed(data)
                 while (reply := self._answers.gets()) is not _MORE:

@@ -12,7 +12,7 @@ import pytest
 import redis.asyncio as aredis
 from servers import checkpoint_of, config_of, free_port, tcp_server
 
-from checkpointers import AsyncRedisSaver, SaverUnavailable, ThreadConflict, _lane, _line
+from checkpointers import AsyncRedisSaver, SaverUnavailable, ThreadConflict, _lane
 from checkpointers._place import binary
 from checkpointers._scripts import Call
 
@@ -129,33 +129,28 @@ async def test_a_huge_value_goes_through_beside_small_ones(valkey_url: str) -> N
     assert [huge if n == 20 else n for n in range(40)] == found
 
 
-async def test_askers_wait_when_too_many_are_unanswered(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kind", "lanes"), [("valkey_url", 1), ("cluster_service_url", 3)])
+async def test_askers_wait_when_too_many_are_unanswered(
+    request: pytest.FixtureRequest, kind: str, lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_lane, "WAITING", 8)
-    most = 0
+    most, used = 0, set()
     ask = _lane.Lane.ask
 
     def counted(self: _lane.Lane, call: Call, *, whole: bool = False) -> asyncio.Future[Any]:
         nonlocal most
         answer = ask(self, call, whole=whole)
+        used.add(self)
         most = max(most, len(self._asked))
         return answer
 
     monkeypatch.setattr(_lane.Lane, "ask", counted)
     mark = uuid4().hex
-    async with AsyncRedisSaver.from_url(valkey_url) as saver:
+    async with AsyncRedisSaver.from_url(request.getfixturevalue(kind)) as saver:
         await asyncio.gather(*(put(saver, f"{mark} {n}", n) for n in range(300)))
         assert await asyncio.gather(*(value_of(saver, f"{mark} {n}") for n in range(300))) == list(range(300))
     assert 0 < most <= 9
-
-
-async def test_askers_wait_for_a_cluster_that_has_much_to_do(
-    cluster_service_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_line, "WAITING", 8)
-    mark = uuid4().hex
-    async with AsyncRedisSaver.from_url(cluster_service_url) as saver:
-        await asyncio.gather(*(put(saver, f"{mark} {n}", n) for n in range(300)))
-        assert await asyncio.gather(*(value_of(saver, f"{mark} {n}") for n in range(300))) == list(range(300))
+    assert len(used) == lanes
 
 
 async def test_a_server_that_says_nothing_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
