@@ -20,7 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ._scripts import Call, Reply
 
 ANSWER_S: Final = 20.0
-"""Seconds without any answer after which a connection is given up while somebody waits."""
+"""Seconds without any answer after which a connection is given up while somebody waits, unless its client says so."""
 WAITING: Final = 10_000
 """Commands without an answer; whoever comes then waits to be let in, so that memory stays bounded."""
 UNSENT: Final = 32_000_000
@@ -46,6 +46,7 @@ class Lane:
         self._answers = hiredis.Reader(
             protocolError=InvalidResponse, replyError=BaseParser.parse_error, notEnoughData=_MORE
         )
+        self._patience: float = connection.socket_timeout or ANSWER_S
         self._heard = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._space = asyncio.Event()
@@ -72,7 +73,7 @@ class Lane:
             self._heard = self._loop.time()
         self._asked.append(answer)
         if self._timer is None:
-            self._timer = self._loop.call_later(ANSWER_S, self._look)
+            self._timer = self._loop.call_later(self._patience, self._look)
         return answer
 
     async def space(self) -> None:
@@ -106,11 +107,11 @@ class Lane:
         if not self._asked or self.failure is not None:
             return
         silent = self._loop.time() - self._heard
-        if silent >= ANSWER_S:
+        if silent >= self._patience:
             self._break(RedisTimeoutError("no answer in time"))
             self._reading.cancel()
         else:
-            self._timer = self._loop.call_later(ANSWER_S - silent, self._look)
+            self._timer = self._loop.call_later(self._patience - silent, self._look)
 
     async def _read(self) -> None:
         failure: Exception = RedisConnectionError("the event loop has ended")

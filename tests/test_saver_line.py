@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 from uuid import uuid4
 
@@ -153,8 +153,8 @@ async def test_askers_wait_when_too_many_are_unanswered(
     assert len(used) == lanes
 
 
-async def test_a_server_that_says_nothing_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_lane, "ANSWER_S", 0.3)
+@pytest.mark.parametrize("own", [True, False])
+async def test_a_server_that_says_nothing_is_given_up_in_the_time_that_its_client_says(own: bool) -> None:
     asked = 0
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -171,7 +171,13 @@ async def test_a_server_that_says_nothing_is_given_up_in_time(monkeypatch: pytes
 
     silent = await asyncio.start_server(greet, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
-    async with silent, AsyncRedisSaver.from_url(f"redis://127.0.0.1:{port}?protocol=2") as saver:
+    url = f"redis://127.0.0.1:{port}?protocol=2&socket_timeout=0.3"
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(silent)
+        if own:
+            saver = AsyncRedisSaver(await stack.enter_async_context(aredis.Redis.from_url(url)))
+        else:
+            saver = await stack.enter_async_context(AsyncRedisSaver.from_url(url))
         answers = await asyncio.gather(*(value_of(saver, "t") for _ in range(3)), return_exceptions=True)
     assert asked >= 1
     for answer in answers:
