@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ._codec import escape, frame, ref_of, unframe, unframe_writes
+from ._sealing import body_of, channels_of, log_seal_of, metadata_of, task_of
 from .encryption import Encryption
 
 _BLOCK: Final = struct.Struct(">HHI")
@@ -45,22 +46,31 @@ class _Move:
 
     def _checkpoint(self, ns: bytes, checkpoint: bytes, record: bytes) -> bytes:
         parent, refs, histories, run, body, metadata = unframe(record)
-        entries = frame(self._ref(ns, entry) for entry in unframe(refs))
-        body = self._again(body, ns, checkpoint, b"body")
-        return frame((parent, entries, histories, run, body, self._again(metadata, ns, checkpoint, b"metadata")))
+        entries = unframe(refs)
+        place = body_of(ns, checkpoint, (parent, histories, run), channels_of(map(ref_of, entries)))
+        again = self._again(body, *place)
+        story = self.encryption.unseal(metadata, frame((self.source, *metadata_of(ns, checkpoint, body))))
+        metadata = self.encryption.seal(story, frame((self.target, *metadata_of(ns, checkpoint, again))))
+        return frame((parent, frame(self._ref(ns, entry) for entry in entries), histories, run, again, metadata))
 
     def _ref(self, ns: bytes, entry: bytes) -> bytes:
         ref = ref_of(entry)
-        return ref.name + b"\0i" + self._again(ref.payload, ns, ref.name, b"value") if ref.kind == "i" else entry
+        if ref.kind == "i":
+            return ref.name + b"\0i" + self._again(ref.payload, ns, ref.name, b"value")
+        if ref.kind == "l":
+            log = ref.payload[:12]
+            return ref.name + b"\0l" + log + self._again(ref.payload[12:], *log_seal_of(ns, ref.name, log))
+        return entry
 
     def _blocks(self, ns: bytes, checkpoint: bytes, value: bytes) -> bytes:
         at, parts = 0, []
         while at < len(value):
             task, path, size = _BLOCK.unpack_from(value, at)
             at += _BLOCK.size
-            names = value[at : at + task + path]
-            entries = self._entries(ns, checkpoint, names[:task], value[at + task + path : at + task + path + size])
-            parts.append(_BLOCK.pack(task, path, len(entries)) + names + entries)
+            name, head = value[at : at + task], value[at + task : at + task + path]
+            entries = self._entries(ns, checkpoint, name, value[at + task + path : at + task + path + size])
+            again = self._again(head, *task_of(ns, checkpoint, name))
+            parts.append(_BLOCK.pack(task, len(again), len(entries)) + name + again + entries)
             at += task + path + size
         return b"".join(parts)
 

@@ -14,7 +14,7 @@
 --   e                            no value
 --   i bytes                      the value itself
 --   x digest                     the variant
---   l log count                  the first `count` elements of a log
+--   l log count seal             the first `count` elements of a log; the seal is the client's, empty without encryption
 -- The index holds `ns NUL id` with score 0, so a range by bytes is a range by age within a namespace.
 local data, index = KEYS[1], KEYS[2]
 local stored = redis.call('HGET', data, 'v')
