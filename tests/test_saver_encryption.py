@@ -294,7 +294,7 @@ def test_parts_of_a_list_cannot_take_each_others_place(saver: RedisSaver) -> Non
     config = config_of(thread)
     for number in range(3):
         log = [*log, AIMessage(SECRET, id=str(number + 1))]
-        versions: dict[str, Any] = {name: f"{number:08x}.0" for name in ("log", "branch:to:next")}
+        versions: dict[str, Any] = dict.fromkeys(("log", "branch:to:next"), f"{number:08x}.0")
         checkpoint = checkpoint_of({"log": log, "branch:to:next": None}, versions)
         config = saver.put(config, checkpoint, {"source": "loop", "step": number, "parents": {}}, versions)
     assert read(saver, thread).checkpoint["channel_values"]["log"] == log
