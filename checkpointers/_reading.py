@@ -20,7 +20,7 @@ from langgraph.checkpoint.base import (
 
 from . import _scripts as scripts
 from ._base import Plan, SaverBase, config_of, damaged, namespace_of, thread_of
-from ._codec import Ref, escape, field_of, log_of, ref_of, starts_of, unescape, unframe, unframe_writes
+from ._codec import Ref, escape, field_of, follows, log_of, ref_of, starts_of, unescape, unframe, unframe_writes
 from ._logs import Log, known_log
 from ._marks import marks_of
 from ._scripts import Call
@@ -52,7 +52,8 @@ class ReadPlans(SaverBase):
             return None
         logs: dict[str, Log] = {}
         read = self._tuple(thread_id, rows[0], _pairs(values), logs)
-        self._logs.keep(thread_id, namespace_of(config), read.checkpoint["id"], logs)
+        ended = not follows(read.checkpoint)
+        self._logs.keep(thread_id, namespace_of(config), read.checkpoint["id"], logs, ended=ended)
         return read
 
     def _plan_page(
