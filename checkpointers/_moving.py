@@ -11,6 +11,7 @@ from ._sealing import body_of, channels_of, log_seal_of, metadata_of, task_of
 from .encryption import Encryption
 
 _BLOCK: Final = struct.Struct(">HHI")
+_PATH: Final = struct.Struct(">H")
 _ENTRY: Final = struct.Struct(">iHI")
 
 
@@ -37,7 +38,9 @@ class _Move:
             return self._again(value, ns, channel, tail[:8], str(first).encode(), b"segment")
         if kind == b"w":
             checkpoint, _, task = rest.partition(b"\0")
-            return self._entries(ns, checkpoint, task, value) if task else self._blocks(ns, checkpoint, value)
+            # A task's name has no NUL: a number of more blocks has.
+            own = task and not task.startswith(b"\0")
+            return self._own(ns, checkpoint, task, value) if own else self._blocks(ns, checkpoint, value)
         return value
 
     def _again(self, sealed: bytes, *place: bytes) -> bytes:
@@ -69,10 +72,16 @@ class _Move:
             at += _BLOCK.size
             name, head = value[at : at + task], value[at + task : at + task + path]
             entries = self._entries(ns, checkpoint, name, value[at + task + path : at + task + path + size])
-            again = self._again(head, *task_of(ns, checkpoint, name))
+            again = self._again(head, *task_of(ns, checkpoint, name)) if size else head
             parts.append(_BLOCK.pack(task, len(again), len(entries)) + name + again + entries)
             at += task + path + size
         return b"".join(parts)
+
+    def _own(self, ns: bytes, checkpoint: bytes, task: bytes, value: bytes) -> bytes:
+        (size,) = _PATH.unpack_from(value)
+        head, entries = value[_PATH.size : _PATH.size + size], value[_PATH.size + size :]
+        again = self._again(head, *task_of(ns, checkpoint, task))
+        return _PATH.pack(len(again)) + again + self._entries(ns, checkpoint, task, entries)
 
     def _entries(self, ns: bytes, checkpoint: bytes, task: bytes, entries: bytes) -> bytes:
         parts = []

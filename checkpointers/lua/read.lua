@@ -44,8 +44,9 @@ for _, pick in ipairs(picked) do
     local row = {pick[1], pick[2], record}
     for _, written in ipairs(blocks_of(member)) do
       row[#row + 1] = written[1]
-      row[#row + 1] = written[2]
-      row[#row + 1] = entries_of(member, written)
+      local path, entries = entries_of(member, written)
+      row[#row + 1] = path
+      row[#row + 1] = entries
     end
     rows[#rows + 1] = row
     for _, entry in ipairs(part(record, REFS)) do

@@ -26,12 +26,13 @@ while record and left > 0 and #steps < limit do
   local member = ns .. '\0' .. id
   for _, written in ipairs(blocks_of(member)) do
     local kept = {}
-    for _, entry in ipairs(write_entries(entries_of(member, written))) do
+    local path, entries = entries_of(member, written)
+    for _, entry in ipairs(write_entries(entries)) do
       if verified or wanted[entry[2]] then kept[#kept + 1] = entry[3] end
     end
     if #kept > 0 then
       step[#step + 1] = written[1]
-      step[#step + 1] = written[2]
+      step[#step + 1] = path
       step[#step + 1] = table.concat(kept)
     end
   end
