@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -197,6 +198,33 @@ def test_listing_a_whole_thread_is_newest_first_across_namespaces(
     ids = [found.checkpoint["id"] for found in everything]
     assert ids == sorted(ids, reverse=True)
     assert {str(found.config) for found in everything} == {str(config) for config in made}
+
+
+def test_listing_a_whole_thread_reads_a_page_and_not_its_index(valkey_url: str, thread: str) -> None:
+    with RedisSaver.from_url(valkey_url) as saver, redis.Redis.from_url(valkey_url) as client:
+        # Namespaces that begin alike, and characters that are escaped.
+        for number, ns in enumerate(["", "a", "a\0", "a\1", "a:b"] * 3):
+            put_values(saver, config_of(thread, ns), step=number)
+        index = thread_keys(thread)[1]
+        # What is far older than a page: a script that met one of these would say that its record is missing.
+        for ns in (b"", b"a"):
+            client.zadd(index, {ns + b"\0" + f"{number:08}".encode(): 0 for number in range(1000)})
+        config: Any = {"configurable": {"thread_id": thread}}
+        steps = [(found.metadata or {})["step"] for found in saver.list(config, limit=9)]
+        assert steps == list(range(14, 5, -1))
+        started = commands(client)
+        assert len(list(saver.list(config, limit=1))) == 1
+        done = {name: calls - started.get(name, 0) for name, calls in commands(client).items()}
+        assert not done.get("zrange")
+        assert done["zrevrangebylex"] == 5
+        assert done["zrangebylex"] == 6
+        saver.delete_thread(thread)
+
+
+def commands(client: redis.Redis) -> dict[str, int]:
+    """Return how often each command was called."""
+    told: dict[str, Any] = client.info("commandstats")  # type: ignore[assignment]
+    return {name.removeprefix("cmdstat_"): stats["calls"] for name, stats in told.items()}
 
 
 def test_listing_without_a_config_covers_every_thread(valkey_url: str) -> None:
