@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import random
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, TypedDict
 from uuid import uuid4
 
@@ -411,3 +413,56 @@ def test_random_histories_read_back_as_they_were_put(valkey_url: str, seed: int,
                 value = [*found.checkpoint["channel_values"]["log"], {"read": number}]
             alive.append((thread.write(value, parent, who), value))
         thread.check()
+
+
+@pytest.mark.parametrize("kind", ["valkey_url", "cluster_service_url"])
+def test_of_two_who_write_at_the_same_time_each_reads_what_it_has_put(
+    request: pytest.FixtureRequest, kind: str
+) -> None:
+    """No lease, one thread, the same parents: whatever was acknowledged is there as its writer put it."""
+    url, thread, turns = request.getfixturevalue(kind), str(uuid4()), 50
+    put: dict[str, tuple[dict[str, Any], str]] = {}
+    together = threading.Barrier(2, timeout=60)
+
+    def work(name: str) -> None:
+        with RedisSaver.from_url(url) as saver:
+            for turn in range(turns):
+                found = saver.get_tuple(config_of(thread))
+                # Both have read by now: they go on from one checkpoint, or from one of the other's.
+                together.wait()
+                values = found.checkpoint["channel_values"] if found else {"log": [{"text": TEXT, "by": name}]}
+                version = saver.get_next_version(found.checkpoint["channel_versions"]["log"] if found else None, None)
+                # What is in a value of its own, in the record, unchanged since the parent, and in a list that grows.
+                grown = [*values["log"], {"by": name, "turn": turn, "noise": random.randbytes(60).hex()}]
+                values = {**values, "log": grown, "large": [name] * 99 + [turn], "small": f"{name} {turn}", **NEXT}
+                versions: dict[str, Any] = dict.fromkeys(values, version)
+                new = dict(versions)
+                if found and "kept" in values:
+                    versions["kept"] = found.checkpoint["channel_versions"]["kept"]
+                    del new["kept"]
+                else:
+                    values["kept"], versions["kept"], new["kept"] = TEXT + name, version, version
+                checkpoint = checkpoint_of(values, versions)
+                parent = found.config if found else config_of(thread)
+                metadata: Any = {"source": "loop", "step": turn, "parents": {}}
+                config = saver.put(parent, checkpoint, metadata, new)
+                task = f"{name} {turn}"
+                if found:
+                    # Both write to the same checkpoint, too.
+                    saver.put_writes(found.config, [("log", task)], task)
+                put[config["configurable"]["checkpoint_id"]] = copy.deepcopy(values), task
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(work, name) for name in ("one", "other")]:
+            done.result(timeout=100)
+    with RedisSaver.from_url(url) as fresh:
+        assert len(put) == 2 * turns
+        listed = {found.checkpoint["id"]: found for found in fresh.list(config_of(thread))}
+        assert set(listed) == set(put)
+        written: set[str] = set()
+        for identity, (values, _) in put.items():
+            found = fresh.get_tuple(config_of(thread, "", identity))
+            assert found is not None
+            assert found.checkpoint["channel_values"] == listed[identity].checkpoint["channel_values"] == values
+            written |= {write[0] for write in found.pending_writes or []}
+        assert len(written) >= 2 * (turns - 1)
