@@ -192,6 +192,30 @@ async def test_the_async_saver_raises_for_the_threads_of_a_dead_node_alone_until
             await asyncio.gather(*(put(saver, thread, thread) for thread in threads))
 
 
+async def test_a_slot_is_followed_to_another_node(cluster_service_url: str) -> None:
+    thread = str(uuid4())
+    slot = key_slot(thread_keys(thread)[0].encode())
+    async with AsyncRedisSaver.from_url(cluster_service_url) as saver:
+        await put(saver, thread, 1)
+        nodes: Any = saver.client.nodes_manager  # type: ignore[union-attr]  # it is a cluster's client
+        source = nodes.get_node_from_slot(slot)
+        target = next(node for node in nodes.nodes_cache.values() if node.name != source.name)
+        with redis.Redis(port=source.port) as old, redis.Redis(port=target.port) as new:
+            old_id, new_id = old.execute_command("CLUSTER MYID"), new.execute_command("CLUSTER MYID")
+            new.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", old_id)
+            old.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", new_id)
+            assert await value_of(saver, thread) == 1
+            for key in thread_keys(thread):
+                old.execute_command("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+            assert await value_of(saver, thread) == 1
+            for node in (new, old):
+                node.execute_command("CLUSTER SETSLOT", slot, "NODE", new_id)
+            assert await asyncio.gather(*(value_of(saver, thread) for _ in range(20))) == [1] * 20
+            assert nodes.get_node_from_slot(slot).name == target.name
+            await put(saver, thread, 2)
+            assert await value_of(saver, thread) == 2
+
+
 def test_a_note_for_a_dead_node_is_no_failure_of_the_write(caplog: pytest.LogCaptureFixture) -> None:
     with (
         cluster_of_three(binary()) as url,
