@@ -7,7 +7,7 @@ only in how they send a call. It yields exactly one `Call` in the ordinary case:
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from ._codec import escape, frame
 from ._logs import Logs
 from ._pack import pack, unpack
 from ._scripts import Argument, Call, Reply, Script
+from ._sealing import body_of
 from ._serial import AllowedType, SafeSerializer
 from .encryption import Encryption, NoKey
 from .errors import KeyMissing, RecordDamaged, ValueNotStorable
@@ -102,6 +103,18 @@ class SaverBase(BaseCheckpointSaver[str]):
             return self.serde.loads_typed(unpack(self._open(data, place)))
         except ValueError as error:
             raise damaged(place[0], error) from error
+
+    def _body_place(
+        self,
+        thread_id: str,
+        ns: bytes,
+        checkpoint: bytes,
+        around: tuple[bytes, bytes, bytes],
+        channels: Iterable[tuple[bytes, bool]],
+    ) -> Place:
+        """Return the place of a checkpoint's body; `around` are its parent, histories and run."""
+        # It takes more than the others to make, and only keys need it.
+        return (thread_id,) if self.encryption is None else (thread_id, *body_of(ns, checkpoint, around, channels))
 
     def _ttl_argument(self) -> Argument:
         return "" if self.ttl is None else int(self.ttl * 1000)

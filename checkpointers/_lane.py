@@ -20,7 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from ._scripts import Call, Reply
 
 ANSWER_S: Final = 20.0
-"""Seconds without any answer after which a connection is given up while somebody waits."""
+"""Seconds without any answer after which a connection is given up while somebody waits, unless its client says so."""
 WAITING: Final = 10_000
 """Commands without an answer; whoever comes then waits to be let in, so that memory stays bounded."""
 UNSENT: Final = 32_000_000
@@ -37,12 +37,16 @@ class Lane:
 
     def __init__(self, connection: Any, pool: Any) -> None:
         self._connection, self._pool = connection, pool
+        # redis-py has no other way to them, and forgets them when somebody disconnects the client.
+        self._reader: asyncio.StreamReader = connection._reader  # noqa: SLF001
+        self._writer: asyncio.StreamWriter = connection._writer  # noqa: SLF001
         self._loop = asyncio.get_running_loop()
         self._asked: deque[asyncio.Future[Reply]] = deque()
         self._out: list[bytes] = []
         self._answers = hiredis.Reader(
             protocolError=InvalidResponse, replyError=BaseParser.parse_error, notEnoughData=_MORE
         )
+        self._patience: float = connection.socket_timeout or ANSWER_S
         self._heard = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._space = asyncio.Event()
@@ -52,7 +56,7 @@ class Lane:
     @property
     def full(self) -> bool:
         """Whether nobody else should ask now."""
-        unsent: int = self._connection._writer.transport.get_write_buffer_size()  # noqa: SLF001 - redis-py has no other way
+        unsent = self._writer.transport.get_write_buffer_size()
         return len(self._asked) >= WAITING or unsent >= UNSENT
 
     def ask(self, call: Call, *, whole: bool = False) -> asyncio.Future[Reply]:
@@ -69,7 +73,7 @@ class Lane:
             self._heard = self._loop.time()
         self._asked.append(answer)
         if self._timer is None:
-            self._timer = self._loop.call_later(ANSWER_S, self._look)
+            self._timer = self._loop.call_later(self._patience, self._look)
         return answer
 
     async def space(self) -> None:
@@ -95,7 +99,7 @@ class Lane:
             return
         out, self._out = b"".join(self._out), []
         if self.failure is None:
-            self._connection._writer.write(out)  # noqa: SLF001 - the same
+            self._writer.write(out)
 
     def _look(self) -> None:
         """See whether anything was heard in time."""
@@ -103,17 +107,16 @@ class Lane:
         if not self._asked or self.failure is not None:
             return
         silent = self._loop.time() - self._heard
-        if silent >= ANSWER_S:
+        if silent >= self._patience:
             self._break(RedisTimeoutError("no answer in time"))
             self._reading.cancel()
         else:
-            self._timer = self._loop.call_later(ANSWER_S - silent, self._look)
+            self._timer = self._loop.call_later(self._patience - silent, self._look)
 
     async def _read(self) -> None:
         failure: Exception = RedisConnectionError("the event loop has ended")
         try:
-            reader = self._connection._reader  # noqa: SLF001 - the same
-            while data := await reader.read(_READ):
+            while data := await self._reader.read(_READ):
                 self._heard = self._loop.time()
                 self._answers.feed(data)
                 while (reply := self._answers.gets()) is not _MORE:

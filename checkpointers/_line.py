@@ -1,24 +1,26 @@
 """The way to the server from one event loop: what is asked at about the same moment is sent together.
 
-A single server has one connection that all share (`Lane`), brought back when it is lost: a script may run twice
-without harm. A cluster's commands go through redis-py's pipeline, which finds the node of each key; two batches are
-under way at a time, and what is asked meanwhile makes the next one.
+A server has one connection that all share (`Lane`), brought back when it is lost: a script may run twice without harm.
+A cluster is as many servers as it has nodes; the slot of a thread's keys says which one is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Sequence
 from typing import Any, Final, Protocol
 
 import redis.asyncio as aredis
+from redis.asyncio.cluster import ClusterNode
+from redis.client import NEVER_DECODE
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError, NoScriptError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ._failures import FAILURES
-from ._lane import ANSWER_S, WAITING, Lane
+from ._lane import Lane
 from ._scripts import Call, Reply
 
 _log = logging.getLogger("surefoot.saver")
@@ -27,10 +29,10 @@ AGAIN: Final = 10
 """Times that a command is asked again whose connection was lost; connecting has attempts of its own."""
 PAUSE_S: Final = 0.05
 """Before each of these but the first, as for a failover."""
-BATCHES: Final = 2
-"""Batches under way to a cluster."""
-BATCH: Final = 64
-"""Most commands of a batch: the first one waits for the answers of all."""
+LOST: Final = 2
+"""The same for a cluster's node; in between, its slots may have got another one."""
+MOVES: Final = 8
+"""Times that a command follows a slot from node to node."""
 
 
 class Line(Protocol):
@@ -48,25 +50,25 @@ class Line(Protocol):
 
 def line_to(client: aredis.Redis | aredis.RedisCluster) -> Line:
     """Return the line to a server or a cluster."""
-    return ClusterLine(client) if isinstance(client, aredis.RedisCluster) else ServerLine(client)
+    return ClusterLine(client) if isinstance(client, aredis.RedisCluster) else ServerLine(client.connection_pool)
 
 
 class ServerLine:
     """The line to one server."""
 
-    def __init__(self, client: aredis.Redis) -> None:
-        self._pool: Any = client.connection_pool
+    def __init__(self, pool: Any, again: int = AGAIN) -> None:
+        self._pool, self._again = pool, again
         self._lane: Lane | None = None
         self._opening: asyncio.Task[Lane] | None = None
         self._closed = False
 
-    async def ask(self, call: Call) -> Reply:
-        """Send a call and what is beside it, and return its answer; raises what redis-py raises."""
+    async def ask(self, call: Call, *, alone: bool = False) -> Reply:
+        """Send a call and, unless `alone`, what is beside it, and return its answer; raises what redis-py raises."""
         lane = self._lane
         if lane is None or lane.failure is not None or lane.full:
             lane = await self._open()
         answer = lane.ask(call)
-        if call.beside is None:
+        if alone or call.beside is None:
             return await self._answered(call, answer)
         beside = lane.ask(call.beside)
         try:
@@ -122,89 +124,119 @@ class ServerLine:
         while True:
             try:
                 return await answer
-            except (NoScriptError, RedisConnectionError) as error:
-                if turns == AGAIN:
+            except NoScriptError:
+                if whole:
                     raise
-                whole = whole or isinstance(error, NoScriptError)
-            if turns:
-                await asyncio.sleep(PAUSE_S)
-            turns += 1
+                whole = True
+            except RedisConnectionError:
+                if turns == self._again:
+                    raise
+                if turns:
+                    await asyncio.sleep(PAUSE_S)
+                turns += 1
             answer = (await self._open()).ask(call, whole=whole)
 
 
 class ClusterLine:
-    """The line to a cluster."""
+    """The line to a cluster: one to each of its nodes, so that an outage of one concerns its own threads only.
+
+    redis-py keeps the table of slots. It is read anew when a node is lost, because a replica may have taken its place.
+    """
 
     def __init__(self, client: aredis.RedisCluster) -> None:
         self._client = client
-        self._waiting: deque[tuple[Call, asyncio.Future[Reply]]] = deque()
-        self._batches: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._lines: dict[str, tuple[ClusterNode, ServerLine]] = {}
+        self._closed = False
 
     async def ask(self, call: Call) -> Reply:
         """Send a call and what is beside it, and return its answer; raises what redis-py raises."""
-        while len(self._waiting) >= WAITING:
-            self._room.clear()
-            await self._room.wait()
-        answer = self._ask(call)
-        beside = None if call.beside is None else self._ask(call.beside)
+        if call.beside is None:
+            return await self._routed(call)
+        beside = asyncio.create_task(self._routed(call.beside))
         try:
-            return await answer
+            return await self._routed(call)
         finally:
-            if beside is not None:
-                await without_harm(beside)
+            await without_harm(beside)
 
     async def ask_all(self, calls: Sequence[Call]) -> list[Reply]:
         """Send calls together and return their answers."""
-        return list(await asyncio.gather(*map(self._ask, calls)))
+        answers = await asyncio.gather(*map(self._routed, calls), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return answers
 
     async def aclose(self) -> None:
-        """Let what is under way end."""
-        await asyncio.gather(*self._batches, return_exceptions=True)
+        """Give the connections back; whoever still asks is told so."""
+        self._closed = True
+        for _node, line in self._lines.values():
+            await line.aclose()
+        # A client that could not begin with its first node does not close what it has.
+        await self._client.nodes_manager.aclose()
+        await self._client.nodes_manager.aclose("startup_nodes")
 
-    def _ask(self, call: Call) -> asyncio.Future[Reply]:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Reply] = loop.create_future()
-        self._waiting.append((call, answer))
-        if len(self._batches) < BATCHES:
-            serving = loop.create_task(self._serve())
-            self._batches.add(serving)
-            serving.add_done_callback(self._batches.discard)
-        return answer
-
-    async def _serve(self) -> None:
-        """Send batches until nothing waits."""
-        while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            batch = [(call, answer) for call, answer in batch if not answer.done()]
-            if not self._room.is_set() and len(self._waiting) < WAITING // 2:
-                self._room.set()
+    async def _routed(self, call: Call) -> Reply:
+        slot, lost, moved = key_slot(call.key.encode()), 0, 0
+        while True:
+            line, name = await self._line_of(slot)
             try:
-                async with asyncio.timeout(ANSWER_S):
-                    await self._route(batch)
-            except asyncio.CancelledError:
-                _fail(batch, RedisConnectionError("the event loop has ended"))
-                raise
-            except Exception as error:
-                _fail(batch, error)
+                return await line.ask(call, alone=True)
+            except MovedError as error:
+                if moved == MOVES:
+                    raise
+                moved += 1
+                await self._client.nodes_manager.move_slot(error)
+            except (AskError, TryAgainError):
+                # The slot is being moved to another node, which does not know it as its own yet.
+                return await self._client.execute_command(*call.command(whole=True), **{NEVER_DECODE: True})
+            except (RedisConnectionError, RedisTimeoutError) as error:
+                if lost == LOST or self._closed:
+                    raise
+                if lost:
+                    await asyncio.sleep(PAUSE_S)
+                lost += 1
+                await self._client.nodes_manager.initialize(last_failed_node_name=name)
+                if isinstance(error, RedisTimeoutError) and (await self._line_of(slot))[1] == name:
+                    # Whoever did not answer in time would be waited for again and again.
+                    raise
 
-    async def _route(self, left: list[tuple[Call, asyncio.Future[Reply]]]) -> None:
-        whole = False
-        while left:
-            pipe = self._client.pipeline()
-            for call, _ in left:
-                pipe.execute_command(*call.command(whole=whole))
-            unknown = []
-            for (call, answer), reply in zip(left, await pipe.execute(raise_on_error=False), strict=True):
-                if isinstance(reply, NoScriptError) and not whole:
-                    unknown.append((call, answer))
-                elif not answer.done():
-                    if isinstance(reply, Exception):
-                        answer.set_exception(reply)
-                    else:
-                        answer.set_result(reply)
-            left, whole = unknown, True
+    async def _line_of(self, slot: int) -> tuple[ServerLine, str]:
+        if self._closed:
+            raise RedisConnectionError("the saver is closed")
+        nodes = self._client.nodes_manager
+        if not nodes.slots_cache:
+            try:
+                await self._client.initialize()
+            except (RedisConnectionError, RedisTimeoutError):
+                # It asks the first node for its commands, too, dead or alive; the slots are known by then.
+                if not nodes.slots_cache:
+                    raise
+        node = nodes.get_node_from_slot(slot)
+        known = self._lines.get(node.name)
+        if known is None or known[0] is not node:
+            self._lines[node.name] = node, ServerLine(_NodePool(node), again=0)
+            if known is not None:
+                await known[1].aclose()
+        return self._lines[node.name][1], node.name
+
+
+class _NodePool:
+    """The connections of a cluster's node, in the way of a pool's."""
+
+    def __init__(self, node: ClusterNode) -> None:
+        self._node = node
+
+    async def get_connection(self) -> Any:
+        connection = self._node.acquire_connection()
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+        except BaseException:
+            self._node.release(connection)
+            raise
+        return connection
+
+    async def release(self, connection: Any) -> None:
+        self._node.release(connection)
 
 
 async def without_harm(note: Awaitable[Reply]) -> None:
@@ -224,9 +256,3 @@ async def _shared(opening: asyncio.Task[Lane]) -> Lane:
         if opening.cancelled() and not (own and own.cancelling()):
             raise RedisConnectionError("the saver is closed") from None
         raise
-
-
-def _fail(batch: Sequence[tuple[Call, asyncio.Future[Reply]]], error: Exception) -> None:
-    for _, answer in batch:
-        if not answer.done():
-            answer.set_exception(error)

@@ -17,14 +17,16 @@ from dataclasses import dataclass
 from operator import is_
 from typing import Any, Final
 
-from ._marks import Marks
+from ._marks import CONTAINER, Marks
 
 LEAST: Final = 512
 """Bytes of a stored list below which it is no log: a directory and segments would be longer."""
 SEGMENTS: Final = 32
 """Segments of single puts that are merged into one."""
-MOST_PARTS: Final = 5_000_000
-"""Containers that are remembered in all, about 30 bytes each beside the values, which a run at work has anyway."""
+MOST_BYTES: Final = 64_000_000
+"""Bytes of values that are remembered in all, about: those of runs at work, which have them anyway."""
+ENDED_BYTES: Final = 8_000_000
+"""The same for what was read of threads that have ended: most is only looked at, some conversations go on."""
 
 _APPEND: Final = struct.Struct(">IIII")
 _COUNT: Final = struct.Struct(">I")
@@ -87,14 +89,15 @@ class Logs:
     """The logs of the checkpoints that were last put or read, by thread and namespace; bounded, and thread-safe."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, str], tuple[str, dict[str, Log]]] = OrderedDict()
-        self._parts = 0
+        self._known = _Known()
+        self._ended = _Known()
         self._lock = threading.Lock()
 
     def at(self, thread_id: str, ns: str, checkpoint_id: str) -> dict[str, Log] | None:
         """Return the logs of one checkpoint by channel, None when nothing is known of it."""
+        key = (thread_id, ns)
         with self._lock:
-            known = self._known.get((thread_id, ns))
+            known = self._known.logs.get(key) or self._ended.logs.get(key)
             return known[1] if known is not None and known[0] == checkpoint_id else None
 
     def drop(self, thread_id: str, ns: str) -> None:
@@ -102,20 +105,39 @@ class Logs:
         with self._lock:
             self._drop((thread_id, ns))
 
-    def keep(self, thread_id: str, ns: str, checkpoint_id: str, logs: dict[str, Log]) -> None:
+    def keep(self, thread_id: str, ns: str, checkpoint_id: str, logs: dict[str, Log], *, ended: bool = False) -> None:
         """Remember the logs of a checkpoint in the place of those of an earlier one."""
+        key = (thread_id, ns)
         with self._lock:
-            self._drop((thread_id, ns))
-            self._known[(thread_id, ns)] = (checkpoint_id, logs)
-            self._parts += _size(logs)
-            while self._parts > MOST_PARTS and len(self._known) > 1:
-                self._drop(next(iter(self._known)))
+            self._drop(key)
+            if ended:
+                self._ended.keep(key, checkpoint_id, logs, ENDED_BYTES)
+            else:
+                self._known.keep(key, checkpoint_id, logs, MOST_BYTES)
 
     def _drop(self, key: tuple[str, str]) -> None:
-        if (known := self._known.pop(key, None)) is not None:
-            self._parts -= _size(known[1])
+        self._known.drop(key)
+        self._ended.drop(key)
+
+
+class _Known:
+    """The logs of checkpoints by thread and namespace, the ones that were kept last."""
+
+    def __init__(self) -> None:
+        self.logs: OrderedDict[tuple[str, str], tuple[str, dict[str, Log]]] = OrderedDict()
+        self.size = 0
+
+    def keep(self, key: tuple[str, str], checkpoint_id: str, logs: dict[str, Log], most: int) -> None:
+        self.logs[key] = (checkpoint_id, logs)
+        self.size += _size(logs)
+        while self.size > most and len(self.logs) > 1:
+            self.drop(next(iter(self.logs)))
+
+    def drop(self, key: tuple[str, str]) -> None:
+        if (known := self.logs.pop(key, None)) is not None:
+            self.size -= _size(known[1])
 
 
 def _size(logs: dict[str, Log]) -> int:
-    # One for the thread itself, so that those without a log are bounded too.
-    return 1 + sum(log.marks.parts for log in logs.values())
+    # Something for the thread itself, so that those without a log are bounded too.
+    return CONTAINER + sum(log.marks.size for log in logs.values())

@@ -14,6 +14,7 @@ import enum
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from operator import attrgetter, is_
 from typing import Any, Final, TypeAlias
@@ -26,6 +27,8 @@ _ATOMS: Final = frozenset(
 )  # fmt: skip
 """Types whose values never change."""
 
+CONTAINER: Final = 200
+"""Bytes that a container takes, about, beside the texts in it."""
 MOST: Final = 1_000_000
 """Values that are looked at; what contains itself has no end."""
 
@@ -90,29 +93,37 @@ class Marks:
     """The containers inside of some values, by kind, with what they held."""
 
     held: tuple[_Held, ...] = (_Held(),) * len(_KINDS)
-
-    @property
-    def parts(self) -> int:
-        """Number of containers."""
-        return sum(len(held.containers) for held in self.held)
+    size: int = 0
+    """Bytes of the values in memory, about."""
 
     def __add__(self, more: Marks) -> Marks:
-        return Marks(tuple(own + others for own, others in zip(self.held, more.held, strict=True)))
+        held = tuple(own + others for own, others in zip(self.held, more.held, strict=True))
+        return Marks(held, self.size + more.size)
 
     def unchanged(self) -> bool:
         """Tell whether every container still holds the same objects."""
         return all(held.unchanged(*kind) for held, kind in zip(self.held, _KINDS, strict=True))
 
 
+@lru_cache(maxsize=1024)
+def _has_slots(kind: type[Any]) -> bool:
+    """Tell whether some fields of a type's objects are not in their `__dict__`, of its own or of what it extends."""
+    return any(vars(part).get("__slots__") for part in kind.__mro__)
+
+
 def marks_of(values: Sequence[Any]) -> Marks | None:
     """Return the marks of some values; None when some part of them cannot be looked into, or they never end."""
     found: tuple[list[Any], ...] = tuple([] for _ in _KINDS)
-    left = list(values)
+    left, size = list(values), 0
     for _ in range(MOST):
         if not left:
-            return Marks(tuple(_held(containers, *kind) for containers, kind in zip(found, _KINDS, strict=True)))
+            held = tuple(_held(containers, *kind) for containers, kind in zip(found, _KINDS, strict=True))
+            return Marks(held, size + CONTAINER * sum(map(len, found)))
         value = left.pop()
         kind = type(value)
+        if kind is str or kind is bytes:
+            size += len(value)
+            continue
         if kind in _ATOMS or isinstance(value, enum.Enum):
             continue
         if kind is list or kind is tuple:
@@ -128,7 +139,7 @@ def marks_of(values: Sequence[Any]) -> Marks | None:
             if (extra := value.__pydantic_extra__) is not None:
                 found[_EXTRA].append(value)
                 left.extend(extra.values())
-        elif dataclasses.is_dataclass(value) and hasattr(value, "__dict__"):
+        elif dataclasses.is_dataclass(value) and not _has_slots(kind):  # type: ignore[arg-type]  # a class has a hash
             found[_FIELDS].append(value)
             left.extend(vars(value).values())
         else:

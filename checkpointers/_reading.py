@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -20,10 +20,11 @@ from langgraph.checkpoint.base import (
 
 from . import _scripts as scripts
 from ._base import Plan, SaverBase, config_of, damaged, namespace_of, thread_of
-from ._codec import Ref, escape, field_of, log_of, ref_of, starts_of, unescape, unframe, unframe_writes
+from ._codec import Ref, escape, field_of, follows, log_of, ref_of, starts_of, unescape, unframe, unframe_writes
 from ._logs import Log, known_log
 from ._marks import marks_of
 from ._scripts import Argument, Call
+from ._sealing import channels_of, log_seal_of, metadata_of, path_of, task_of
 
 Cursor = tuple[str, str | None]
 """Where a listing goes on: before this id, or at this id in namespaces before the second part."""
@@ -53,7 +54,8 @@ class ReadPlans(SaverBase):
             return None
         logs: dict[str, Log] = {}
         read = self._tuple(thread_id, rows[0], _pairs(values), logs)
-        self._logs.keep(thread_id, namespace_of(config), read.checkpoint["id"], logs)
+        ended = not follows(read.checkpoint)
+        self._logs.keep(thread_id, namespace_of(config), read.checkpoint["id"], logs, ended=ended)
         return read
 
     def _plan_page(
@@ -85,16 +87,19 @@ class ReadPlans(SaverBase):
         at, thread_id, ns = escape(get_checkpoint_id(config) or ""), thread_of(config), escape(namespace_of(config))
         while channels:
             left = [escape(channel) for channel in writes if channel not in seeds]
-            call = Call(scripts.WALK, thread_id, (ns, at, WALK_PAGE, *left))
-            at, steps = yield call
+            verified = "" if self.encryption is None else "1"
+            reply = yield Call(scripts.WALK, thread_id, (ns, at, WALK_PAGE, verified, *left))
             with whole(thread_id):
-                for step_id, found, *records in steps:
+                if verified:
+                    self._verify(thread_id, ns, at, reply, {*writes} - {*seeds})
+                at, steps, *_start = reply
+                for step_id, _record, found, *records in steps:
                     met = {}
                     for entry, value in zip(found[::2], found[1::2], strict=True):
                         ref = ref_of(entry)
                         met[ref.channel] = self._value(thread_id, ns, ref, value)
                     step: dict[str, builtins.list[PendingWrite]] = {}
-                    for write in self._writes(thread_id, ns, step_id, records):
+                    for write in self._writes(thread_id, ns, step_id, records, wanted=writes):
                         step.setdefault(write[1], []).append(write)
                     for channel, entries in step.items():
                         if channel not in seeds:
@@ -109,6 +114,33 @@ class ReadPlans(SaverBase):
             if channel in seeds:
                 histories[channel]["seed"] = seeds[channel]
         return histories
+
+    def _verify(self, thread_id: str, ns: bytes, at: bytes, reply: Sequence[Any], wanted: set[str]) -> None:
+        """Raise for a walk that did not go from parent to parent, or left out values of wanted channels."""
+        following, steps, start, record = reply
+        if not steps:
+            return
+        parent, _entries = self._authentic(thread_id, ns, at or start, record)
+        for step_id, record, found, *_writes in steps:
+            if step_id != parent:
+                raise ValueError("a parent is not the one that it was")
+            parent, entries = self._authentic(thread_id, ns, step_id, record)
+            refs = [(entry, ref) for entry in entries if (ref := ref_of(entry)).kind != "e" and ref.channel in wanted]
+            if [entry for entry, _ref in refs] != found[::2]:
+                raise ValueError("values of its history are missing")
+            wanted = wanted - {ref.channel for _entry, ref in refs}
+        if following not in (b"", steps[-1][0]):
+            raise ValueError("a parent is not the one that it was")
+
+    def _authentic(
+        self, thread_id: str, ns: bytes, checkpoint_id: bytes, record: bytes
+    ) -> tuple[bytes, builtins.list[bytes]]:
+        """Return the parent and the refs of a record, as they were put."""
+        parent, framed, histories, run, body, _metadata = _frames(record)
+        entries = unframe(framed)
+        channels = channels_of(map(ref_of, entries))
+        self._open(body, self._body_place(thread_id, ns, checkpoint_id, (parent, histories, run), channels))
+        return parent, entries
 
     def _tuple(
         self,
@@ -129,13 +161,15 @@ class ReadPlans(SaverBase):
         logs: dict[str, Log] | None,
     ) -> CheckpointTuple:
         ns, checkpoint_id, record, *records = row
-        parent, entries, _histories, _run, body, _metadata = _frames(record)
+        parent, framed, histories, run, body, _metadata = _frames(record)
         ns_text, id_text = unescape(ns), unescape(checkpoint_id)
-        checkpoint: Checkpoint = self._load(body, (thread_id, ns, checkpoint_id, b"body"))
+        entries = unframe(framed)
+        refs = builtins.list(map(ref_of, entries))
+        place = self._body_place(thread_id, ns, checkpoint_id, (parent, histories, run), channels_of(refs))
+        checkpoint: Checkpoint = self._load(body, place)
         checkpoint["id"] = id_text
         checkpoint["channel_versions"], checkpoint["channel_values"] = {}, {}
-        for entry in unframe(entries):
-            ref = ref_of(entry)
+        for entry, ref in zip(entries, refs, strict=True):
             checkpoint["channel_versions"][ref.channel] = ref.version
             field = field_of(ns, entry, ref)
             if ref.kind == "e":
@@ -160,12 +194,15 @@ class ReadPlans(SaverBase):
             return self._load(ref.payload if ref.kind == "i" else found, (thread_id, ns, ref.name, b"value"))
         directory, *segments = found
         log, count = log_of(ref)
+        self._open(ref.payload[12:], (thread_id, *log_seal_of(ns, ref.name, ref.payload[:12])))
         starts = starts_of(directory)[1:]
         if len(starts) != len(segments) or None in segments:
             raise ValueError(f"parts of {ref.channel!r} are missing")
         elements: builtins.list[Any] = []
         for first, segment in zip(starts, segments, strict=True):
             if first < count:
+                if len(elements) != first:
+                    raise ValueError(f"parts of {ref.channel!r} are missing")
                 place = (thread_id, ns, escape(ref.channel), log, str(first).encode(), b"segment")
                 elements += self._load(segment, place)
         if len(elements) < count:
@@ -187,17 +224,29 @@ class ReadPlans(SaverBase):
 
     def _metadata(self, thread_id: str, row: builtins.list[bytes]) -> dict[str, Any]:
         with whole(thread_id):
-            found = _frames(row[2])[5]
-        metadata: dict[str, Any] = self._load(found, (thread_id, row[0], row[1], b"metadata"))
+            *_, body, found = _frames(row[2])
+        metadata: dict[str, Any] = self._load(found, (thread_id, *metadata_of(row[0], row[1], body)))
         return metadata
 
     def _writes(
-        self, thread_id: str, ns: bytes, checkpoint_id: bytes, records: Sequence[bytes]
+        self,
+        thread_id: str,
+        ns: bytes,
+        checkpoint_id: bytes,
+        records: Sequence[bytes],
+        wanted: Container[str] | None = None,
     ) -> Iterator[PendingWrite]:
         """Yield the writes of one checkpoint in the order live execution applies them: task path, task id, index."""
         found = []
-        for task, path, entries in zip(records[::3], records[1::3], records[2::3], strict=True):
-            for idx, channel, body in unframe_writes(entries):
+        for task, head, entries in zip(records[::3], records[1::3], records[2::3], strict=True):
+            writes = builtins.list(unframe_writes(entries))
+            path = head
+            if self.encryption is not None:
+                opened = self._open(head, (thread_id, *task_of(ns, checkpoint_id, task)))
+                path = path_of(opened, [write[0] for write in writes])
+            for idx, channel, body in writes:
+                if wanted is not None and unescape(channel) not in wanted:
+                    continue
                 place = (thread_id, ns, checkpoint_id, task, str(idx).encode(), channel, b"write")
                 found.append((unescape(path), unescape(task), idx, unescape(channel), body, place))
         found.sort(key=lambda write: write[:3])

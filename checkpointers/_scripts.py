@@ -75,6 +75,11 @@ class Call:
     token: str = ""
     """The fencing token of the writer, for a fenced script."""
 
+    @property
+    def key(self) -> str:
+        """The first key, whose slot is that of all of them."""
+        return (self.keys or thread_keys(self.thread_id))[0]
+
     def command(self, *, whole: bool = False) -> tuple[Argument, ...]:
         """Return the command to send; `whole` sends the text of the script instead of its digest."""
         keys = self.keys or thread_keys(self.thread_id)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextvars import ContextVar
 from enum import Enum
+from types import CellType, FunctionType
 from typing import Any, get_args, get_type_hints
 
 import ormsgpack
@@ -54,13 +55,16 @@ def _collect(annotation: Any, names: set[tuple[str, ...]], seen: set[int]) -> No
         _collect(hint, names, seen)
 
 
-_refused: ContextVar[list[str] | None] = ContextVar("surefoot_refused_types", default=None)
+_Name = tuple[str, str]
+"""Module and name of a type."""
+
+_refused: ContextVar[list[_Name] | None] = ContextVar("surefoot_refused_types", default=None)
 
 
 def _note_refusal(event: SerdeEvent) -> None:
     found = _refused.get()
     if found is not None and event["kind"] in ("msgpack_blocked", "msgpack_method_blocked"):
-        found.append(f"{event['module']}.{event['name']}")
+        found.append((event["module"], event["name"]))
 
 
 register_serde_event_listener(_note_refusal)
@@ -70,16 +74,29 @@ register_serde_event_listener(_note_refusal)
 _PLAIN = frozenset({dict, list, tuple, str, int, float, bool, bytes, type(None)})
 _LAST_CONSTRUCTED = 6
 
+_Hook = Callable[[int, bytes], Any]
+
 
 class SafeSerializer(JsonPlusSerializer):
     """`JsonPlusSerializer` without pickle and JSON constructors, which raises where the base one degrades a value.
 
     The base serializer returns a refused or unbuildable object as the plain data it was stored as; a graph would go on
-    with a dict in the place of a model. Here reading such a value raises `TypeNotAllowed`.
+    with a dict in the place of a model. Here reading such a value raises `TypeNotAllowed`, however deep it is.
     """
 
     def __init__(self, allow: Collection[AllowedType] = ()) -> None:
         super().__init__(pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=type_names(allow))
+        self._build_nested()
+
+    def with_msgpack_allowlist(self, extra_allowlist: Iterable[tuple[str, ...] | type]) -> JsonPlusSerializer:
+        """Return a serializer that allows more types."""
+        wider = super().with_msgpack_allowlist(extra_allowlist)
+        if isinstance(wider, SafeSerializer) and wider is not self:
+            wider._build_nested()  # noqa: SLF001 - one of ours
+        return wider
+
+    def _build_nested(self) -> None:
+        self._unpack_ext_hook = _nested_through(self._build, self._unpack_ext_hook)
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         """Rebuild a value.
@@ -94,7 +111,7 @@ class SafeSerializer(JsonPlusSerializer):
             raise TypeNotAllowed(
                 f"A stored value has the encoding {tag!r}, which is not read because it could run code."
             )
-        found: list[str] = []
+        found: list[_Name] = []
         token = _refused.set(found)
         try:
             value = ormsgpack.unpackb(body, ext_hook=self._build, option=ormsgpack.OPT_NON_STR_KEYS)
@@ -113,17 +130,39 @@ class SafeSerializer(JsonPlusSerializer):
         return value
 
 
-def _stored_name(data: bytes) -> str:
+def _nested_through(build: _Hook, hook: _Hook) -> _Hook:
+    """Return a hook of the base serializer that leaves what is inside of an object to `build` instead of itself.
+
+    It is a closure that calls itself by name, which it offers no other way to change.
+    """
+    if not isinstance(hook, FunctionType):
+        return hook
+    code, cells = hook.__code__, hook.__closure__ or ()
+    own = tuple(
+        CellType(build) if name == code.co_name else cell for name, cell in zip(code.co_freevars, cells, strict=True)
+    )
+    return FunctionType(code, hook.__globals__, code.co_name, hook.__defaults__, own)
+
+
+def _stored_name(data: bytes) -> _Name:
     try:
         header = ormsgpack.unpackb(data, ext_hook=lambda _code, _data: None, option=ormsgpack.OPT_NON_STR_KEYS)
-        return f"{header[0]}.{header[1]}"
+        return str(header[0]), str(header[1])
     except (ValueError, TypeError, LookupError):
-        return "an unknown type"
+        return "", "an unknown type"
 
 
-def _refusal(found: Sequence[str]) -> str:
-    names = ", ".join(sorted(set(found)))
+def _refusal(found: Sequence[_Name]) -> str:
+    names = sorted(set(found))
+    told = ", ".join(f"{module}.{name}" if module else name for module, name in names)
+    # What is stored may be anything; a line to copy is made of names only.
+    known = [(m, n) for m, n in names if all(part.isidentifier() for part in (*m.split("."), n))]
+    line = ""
+    if known:
+        imports = "; ".join(f"from {module} import {name}" for module, name in known if module != "__main__")
+        line = f": RedisSaver.from_url(url, allow=[{', '.join(name for _, name in known)}])"
+        line += f"  # {imports}" if imports else ""
     return (
-        f"The checkpoint holds a type that may not be rebuilt: {names}. If it is yours, pass the class when the saver "
-        "is made (allow=[...]); if it was renamed or moved, keep the old name importable."
+        f"The checkpoint holds a type that may not be rebuilt: {told}. If it was renamed, moved or given other fields, "
+        f"keep the old name importable and buildable. If it is yours, pass the class when the saver is made{line}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import secrets
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,6 +30,7 @@ from ._marks import marks_of
 from ._moving import moved
 from ._reading import read_call, whole
 from ._scripts import Argument, Call
+from ._sealing import log_seal_of, metadata_of, task_head, task_of
 from ._upgrade import OLD, upgraded
 from .errors import ThreadFormatUnknown, ValueNotStorable
 from .registry import RegistryPlans
@@ -50,6 +52,7 @@ class _At:
 
 _CONTROL: Final = {*WRITES_IDX_MAP, "__error_source_node__"}
 """Channels that tell what became of a task; all others are its output (`langgraph.pregel._task_status`)."""
+_SEAL: Final = struct.Struct(">H")
 LONG: Final = 16
 """Elements from which it pays to look for a list's log on the server."""
 
@@ -95,7 +98,7 @@ class WritePlans(RegistryPlans):
                 if channel in known:
                     logs[channel] = known[channel]
         head = (self._ttl_argument(), at.ns, at.id, escape(parent))
-        record = self._record(at, config, checkpoint, metadata)
+        record = self._record(at, escape(parent), config, checkpoint, metadata)
 
         note = self._note_put(thread_id, ns, checkpoint)
 
@@ -150,20 +153,24 @@ class WritePlans(RegistryPlans):
         def segment(log: bytes, first: int, packed: bytes) -> bytes:
             return self._seal(packed, (at.thread_id, at.ns, escape_name(channel), log, str(first).encode(), b"segment"))
 
+        def sealed(log: Log, what: bytes) -> bytes:
+            seal = self._seal(b"", (at.thread_id, *log_seal_of(at.ns, name, log.payload())))
+            return _SEAL.pack(len(seal)) + seal + what
+
         if known is not None and known.begins(value):
             if len(value) == len(known.elements):
                 logs[channel] = known
-                return "l", known.payload()
+                return "l", sealed(known, known.payload())
             if (marks := marks_of(value[len(known.elements) :])) is not None:
                 dump = partial(self._pack, name=channel)
                 logs[channel], what = longer(
                     known, value, marks, lambda first, part: segment(known.id, first, dump(part))
                 )
-                return "a", what
+                return "a", sealed(logs[channel], what)
         packed = self._pack(value, channel)
         if len(packed) > LEAST and (marks := marks_of(value)) is not None:
             logs[channel] = log = new_log(value, marks)
-            return "n", log.payload() + segment(log.id, 0, packed)
+            return "n", sealed(log, log.payload() + segment(log.id, 0, packed))
         return self._single(at, name, packed)
 
     def _single(self, at: _At, name: bytes, packed: bytes) -> tuple[str, bytes]:
@@ -171,7 +178,7 @@ class WritePlans(RegistryPlans):
         return ("i" if len(packed) <= INLINE else "b"), sealed
 
     def _record(
-        self, at: _At, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata
+        self, at: _At, parent: bytes, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata
     ) -> tuple[bytes, bytes, bytes, bytes]:
         """Return histories, run, body and metadata of a record."""
         versions, values = checkpoint["channel_versions"], checkpoint["channel_values"]
@@ -183,12 +190,12 @@ class WritePlans(RegistryPlans):
         body = {
             name: part for name, part in checkpoint.items() if name not in ("channel_values", "channel_versions", "id")
         }
-        return (
-            frame(escape(c) for c in histories),
-            escape(str(story.get("run_id", ""))),
-            self._dump(body, "the checkpoint", (at.thread_id, at.ns, at.id, b"body")),
-            self._dump(story, "the metadata", (at.thread_id, at.ns, at.id, b"metadata")),
-        )
+        listed, run = frame(escape(c) for c in histories), escape(str(story.get("run_id", "")))
+        channels = ((name, channel in values) for name, channel in at.channels.items())
+        place = self._body_place(at.thread_id, at.ns, at.id, (parent, listed, run), channels)
+        sealed = self._dump(body, "the checkpoint", place)
+        place = (at.thread_id, *metadata_of(at.ns, at.id, sealed))
+        return listed, run, sealed, self._dump(story, "the metadata", place)
 
     def _plan_put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
@@ -197,11 +204,15 @@ class WritePlans(RegistryPlans):
             return
         thread_id, ns = thread_of(config), escape(namespace_of(config))
         checkpoint_id, task = escape(config["configurable"]["checkpoint_id"]), _short(task_id, "task id")
+        indices = [WRITES_IDX_MAP.get(channel, position) for position, (channel, _) in enumerate(writes)]
+        path = _short(task_path, "task path")
+        if self.encryption is not None:
+            path = self._seal(task_head(path, indices), (thread_id, *task_of(ns, checkpoint_id, task)))
         args: builtins.list[Argument] = [
-            self._ttl_argument(), ns, checkpoint_id, task, _short(task_path, "task path"),
+            self._ttl_argument(), ns, checkpoint_id, task, path,
         ]  # fmt: skip
-        for position, (channel, value) in enumerate(writes):
-            idx, name = WRITES_IDX_MAP.get(channel, position), _short(channel, "channel")
+        for idx, (channel, value) in zip(indices, writes, strict=True):
+            name = _short(channel, "channel")
             place = (thread_id, ns, checkpoint_id, task, str(idx).encode(), name, b"write")
             args += (idx, name, self._dump(value, channel, place))
         note = self._note_writes(

@@ -1,8 +1,13 @@
 """Encryption of what is stored, for servers that others can look into.
 
 AES-256-GCM; each record carries the id of its key, and is bound to its place (thread, namespace, checkpoint or channel
-and version), so that no record can be put in the place of another. Channel names, ids, versions and sizes stay
-readable: the server finds records by them. Once a saver has keys it refuses what is not encrypted.
+and version), so that no record can be put in the place of another. A checkpoint is bound to its parent, its run and the
+version of each channel, a list to the number of its elements, a task's writes to their path and to which there are
+(`_sealing`). Channel names, ids, versions and sizes stay readable: the server finds records by them. Once a saver has
+keys it refuses what is not encrypted.
+
+Who can write to the server can still take away: whole checkpoints, all writes of a task, a thread, or what was done to
+it since some moment. That looks as if it had never been stored.
 """
 
 from __future__ import annotations
@@ -24,7 +29,11 @@ class NoKey(ValueError):
 
 
 class Encryption:
-    """Keys by id; the first encrypts what is written, all of them decrypt what is read."""
+    """Keys by id; the first encrypts what is written, all of them decrypt what is read.
+
+    What was changed, cut, exchanged or moved raises `RecordDamaged`. What was taken away as a whole, or put back to an
+    earlier state as a whole, is not noticed: the newest checkpoints, all writes of a task, a thread.
+    """
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         """Take keys of 32 bytes; raises `ValueError` for any other and for none."""

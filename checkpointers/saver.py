@@ -22,7 +22,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from redis.client import NEVER_DECODE
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from ._base import Plan, thread_of
 from ._clients import make_client
@@ -128,7 +128,8 @@ class RedisSaver(InThreads, SyncLeases, SyncRegistry):
         for command in commands:
             try:
                 replies.append(send(*command, **{NEVER_DECODE: True}))
-            except ResponseError as error:
+            except FAILURES as error:
+                # Of one command, on a cluster perhaps of one node: the others have answers of their own.
                 replies.append(error)
         return replies
 

@@ -86,23 +86,33 @@ def has_come_together(node: redis.Redis) -> bool:
 
 
 @contextmanager
+def node_of_cluster(program: str) -> Iterator[str]:
+    """Yield the URL of a server that may become a node of a cluster."""
+    # The bus is on a port of its own, which by default is too high for ports that the system hands out. With some of
+    # the slots missing the others are served.
+    extra = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "5000")
+    extra = (*extra, "--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0")
+    with tcp_server(program, extra=extra) as url:
+        yield url
+
+
+def meet(node: redis.Redis, other: redis.Redis) -> None:
+    """Make two nodes those of one cluster."""
+    own, bus = other.connection_pool.connection_kwargs["port"], other.config_get("cluster-port")["cluster-port"]
+    node.execute_command("CLUSTER MEET", "127.0.0.1", own, bus)
+
+
+@contextmanager
 def cluster_of_three(program: str) -> Iterator[str]:
     """Yield the URL of one of three masters, each with a third of the slots."""
     with ExitStack() as stack:
-        urls = []
-        for _ in range(3):
-            port = free_port()
-            # The bus is on a port of its own, which by default is too high for ports that the system hands out.
-            extra = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "5000")
-            urls.append(stack.enter_context(tcp_server(program, port=port, extra=extra)))
+        urls = [stack.enter_context(node_of_cluster(program)) for _ in range(3)]
         nodes = [stack.enter_context(redis.Redis.from_url(url)) for url in urls]
         for number, node in enumerate(nodes):
             first, last = 16384 * number // 3, 16384 * (number + 1) // 3 - 1
             node.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
         for node in nodes[1:]:
-            own = node.connection_pool.connection_kwargs["port"]
-            bus = node.config_get("cluster-port")["cluster-port"]
-            nodes[0].execute_command("CLUSTER MEET", "127.0.0.1", own, bus)
+            meet(nodes[0], node)
         deadline = time.monotonic() + 20
         while not all(has_come_together(node) for node in nodes):
             assert time.monotonic() < deadline, "the cluster did not come together"

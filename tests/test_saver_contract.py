@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -17,7 +18,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME, SCHEDULED, _DeltaSnapshot
 from servers import checkpoint_of, config_of, put_values
 
-from checkpointers import RedisSaver, ThreadConflict, ThreadFormatUnknown
+from checkpointers import Encryption, RedisSaver, ThreadConflict, ThreadFormatUnknown
 from checkpointers._codec import thread_keys
 
 
@@ -68,6 +69,47 @@ def test_a_second_put_writes_of_a_task_merges(saver: RedisSaver, thread: str) ->
         "a": "kept",
         "b": "added",
     }
+
+
+@pytest.mark.parametrize("keys", [None, {"k": bytes(32)}])
+def test_many_tasks_of_a_superstep_do_not_write_each_other_again(
+    sealed_url: str, thread: str, keys: dict[str, bytes] | None
+) -> None:
+    with RedisSaver.from_url(sealed_url, encryption=Encryption(keys) if keys else None) as saver:
+        config = put_values(saver, config_of(thread), a=1)
+        tasks = [f"{number:04}" + uuid4().hex for number in range(2000)]
+        for task in tasks:
+            saver.put_writes(config, [("a", task), ("b", None)], task, f"path {task}")
+        fields: dict[bytes, bytes] = saver.client.hgetall(thread_keys(thread)[0])  # type: ignore[assignment]
+        # What a call rewrites is the first field, the last of those with more tasks, and the task's own.
+        assert max(len(value) for name, value in fields.items() if name[:1] == b"w") < 6000
+        # A task that is written to again, an early one and a late one, stays one.
+        for task in (tasks[0], tasks[1999]):
+            saver.put_writes(config, [(ERROR, "late")], task, f"path {task}")
+            saver.put_writes(config, [("a", "not again"), ("c", 1), ("d", 2)], task, f"path {task}")
+        expected = [(task, channel, value) for task in tasks for channel, value in (("a", task), ("b", None))]
+        expected[2:2] = [(tasks[0], "d", 2)]
+        expected[0:0] = [(tasks[0], ERROR, "late")]
+        expected[-2:-2] = [(tasks[1999], ERROR, "late")]
+        expected += [(tasks[1999], "d", 2)]
+        copied = str(uuid4())
+        saver.copy_thread(thread, copied)
+        for name in (thread, copied):
+            found = saver.get_tuple(config_of(name))
+            assert found is not None
+            assert found.pending_writes == expected
+        put_values(saver, config, a=2)
+        saver.prune([thread])
+        left: list[bytes] = saver.client.hkeys(thread_keys(thread)[0])  # type: ignore[assignment]
+        assert not [name for name in left if name[:1] == b"w"]
+
+
+def test_a_few_tasks_of_a_superstep_share_one_field(saver: RedisSaver, thread: str) -> None:
+    config = put_values(saver, config_of(thread), a=1)
+    for number in range(8):
+        saver.put_writes(config, [("a", number)], str(uuid4()), "a path")
+    names: list[bytes] = saver.client.hkeys(thread_keys(thread)[0])  # type: ignore[assignment]
+    assert len([name for name in names if name[:1] == b"w"]) == 1
 
 
 def test_writes_may_come_before_their_checkpoint(saver: RedisSaver, thread: str) -> None:
@@ -156,6 +198,33 @@ def test_listing_a_whole_thread_is_newest_first_across_namespaces(
     ids = [found.checkpoint["id"] for found in everything]
     assert ids == sorted(ids, reverse=True)
     assert {str(found.config) for found in everything} == {str(config) for config in made}
+
+
+def test_listing_a_whole_thread_reads_a_page_and_not_its_index(valkey_url: str, thread: str) -> None:
+    with RedisSaver.from_url(valkey_url) as saver, redis.Redis.from_url(valkey_url) as client:
+        # Namespaces that begin alike, and characters that are escaped.
+        for number, ns in enumerate(["", "a", "a\0", "a\1", "a:b"] * 3):
+            put_values(saver, config_of(thread, ns), step=number)
+        index = thread_keys(thread)[1]
+        # What is far older than a page: a script that met one of these would say that its record is missing.
+        for ns in (b"", b"a"):
+            client.zadd(index, {ns + b"\0" + f"{number:08}".encode(): 0 for number in range(1000)})
+        config: Any = {"configurable": {"thread_id": thread}}
+        steps = [(found.metadata or {})["step"] for found in saver.list(config, limit=9)]
+        assert steps == list(range(14, 5, -1))
+        started = commands(client)
+        assert len(list(saver.list(config, limit=1))) == 1
+        done = {name: calls - started.get(name, 0) for name, calls in commands(client).items()}
+        assert not done.get("zrange")
+        assert done["zrevrangebylex"] == 5
+        assert done["zrangebylex"] == 6
+        saver.delete_thread(thread)
+
+
+def commands(client: redis.Redis) -> dict[str, int]:
+    """Return how often each command was called."""
+    told: dict[str, Any] = client.info("commandstats")  # type: ignore[assignment]
+    return {name.removeprefix("cmdstat_"): stats["calls"] for name, stats in told.items()}
 
 
 def test_listing_without_a_config_covers_every_thread(valkey_url: str) -> None:

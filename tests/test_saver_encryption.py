@@ -5,18 +5,19 @@ from __future__ import annotations
 import base64
 import itertools
 import os
+import struct
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from langchain_core.messages import AIMessage
-from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
+from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, _DeltaSnapshot
 from langgraph.types import Interrupt
 from servers import checkpoint_of, config_of, put_values
 
 from checkpointers import AsyncRedisSaver, KeyMissing, RecordDamaged, RedisSaver
-from checkpointers._codec import thread_keys
+from checkpointers._codec import frame, ref_of, thread_keys, unframe, unframe_writes
 from checkpointers.encryption import VARIABLE, Encryption, new_key
 
 SECRET = "IBAN DE89 3704 0044 0532 0130 00"
@@ -248,3 +249,153 @@ def test_keys_of_the_environment_are_used_in_their_order(monkeypatch: pytest.Mon
     sealed = encryption.seal(b"data", b"place")
     assert sealed.startswith(b"e\x03new")
     assert encryption.unseal(sealed, b"place") == b"data"
+
+
+def record_of(saver: RedisSaver, thread: str, at: int) -> tuple[bytes, list[bytes]]:
+    """Return the field and the frames of a checkpoint's record, by its place among them."""
+    fields: dict[bytes, bytes] = saver.client.hgetall(thread_keys(thread)[0])  # type: ignore[assignment]
+    name = sorted(name for name in fields if name[:1] == b"c")[at]
+    return name, unframe(fields[name])
+
+
+def refused(saver: RedisSaver, thread: str, field: bytes, value: bytes) -> None:
+    """Assert that a changed field is an error that names the thread, and put back what was there."""
+    data, _ = thread_keys(thread)
+    before: bytes = saver.client.hget(data, field)  # type: ignore[assignment]
+    assert before != value
+    saver.client.hset(data, field, value)  # type: ignore[arg-type]
+    with pytest.raises(RecordDamaged, match=thread):
+        list(saver.list(config_of(thread)))
+    saver.client.hset(data, field, before)  # type: ignore[arg-type]
+    list(saver.list(config_of(thread)))
+
+
+def test_what_a_checkpoint_refers_to_cannot_be_changed(saver: RedisSaver) -> None:
+    thread = str(uuid4())
+    fill(saver, thread)
+    _, early = record_of(saver, thread, 0)
+    field, last = record_of(saver, thread, -1)
+    parent, refs, histories, _run, body, metadata = range(6)
+
+    def with_part(part: int, value: bytes) -> bytes:
+        return frame([*last[:part], value, *last[part + 1 :]])
+
+    entries = {ref_of(entry).channel: entry for entry in unframe(last[refs])}
+    old = {ref_of(entry).channel: entry for entry in unframe(early[refs])}
+    changed = {
+        "the values of an earlier checkpoint": with_part(refs, early[refs]),
+        "no values": with_part(refs, b""),
+        "one value less": with_part(refs, frame([entries["log"], entries["large"]])),
+        "a value said to be none": with_part(
+            refs, frame([ref_of(entries["log"]).name + b"\0e", entries["large"], entries["small"]])
+        ),
+        "one earlier value": with_part(refs, frame([entries["log"], old["large"], entries["small"]])),
+        "another order": with_part(refs, frame([entries["large"], entries["log"], entries["small"]])),
+        "another parent": with_part(parent, last[parent][:-1] + b"x"),
+        "no parent": with_part(parent, b""),
+        "a history that it has not": with_part(histories, frame([b"log"])),
+        "another run": with_part(3, b"another"),
+        "an earlier body": with_part(body, early[body]),
+        "earlier metadata": with_part(metadata, early[metadata]),
+    }
+    name, _, rest = entries["log"].rpartition(b"\0l")
+    fewer = rest[:8] + struct.pack(">I", 2) + rest[12:]
+    changed["a shorter list"] = with_part(refs, frame([name + b"\0l" + fewer, entries["large"], entries["small"]]))
+    for what, value in changed.items():
+        assert value != frame(last), what
+        refused(saver, thread, field, value)
+
+
+def test_parts_of_a_list_cannot_take_each_others_place(saver: RedisSaver) -> None:
+    thread, log = str(uuid4()), [AIMessage(os.urandom(400).hex(), id="0")]
+    config = config_of(thread)
+    for number in range(3):
+        log = [*log, AIMessage(SECRET, id=str(number + 1))]
+        versions: dict[str, Any] = dict.fromkeys(("log", "branch:to:next"), f"{number:08x}.0")
+        checkpoint = checkpoint_of({"log": log, "branch:to:next": None}, versions)
+        config = saver.put(config, checkpoint, {"source": "loop", "step": number, "parents": {}}, versions)
+    assert read(saver, thread).checkpoint["channel_values"]["log"] == log
+    fields: dict[bytes, bytes] = saver.client.hgetall(thread_keys(thread)[0])  # type: ignore[assignment]
+    name = next(name for name in fields if name[:1] == b"g")
+    assert struct.unpack(">4I", fields[name]) == (4, 0, 2, 3)
+    refused(saver, thread, name, struct.pack(">4I", 4, 0, 2, 2))
+    refused(saver, thread, name, struct.pack(">4I", 4, 0, 3, 2))
+
+
+def test_the_tasks_of_writes_cannot_be_changed_and_none_of_their_last_writes_left_out(saver: RedisSaver) -> None:
+    thread, copied = str(uuid4()), str(uuid4())
+    config = put_values(saver, config_of(thread), a=1)
+    saver.put_writes(config, [("small", SECRET), ("large", SECRET * 9), ("small", "more")], "task", "a path")
+    saver.put_writes(config, [("small", SECRET)], "other", "z path")
+    data, _ = thread_keys(thread)
+    fields: dict[bytes, bytes] = saver.client.hgetall(data)  # type: ignore[assignment]
+    name = next(name for name in fields if name[:1] == b"w")
+    blocks = blocks_in(fields[name])
+    (task, path, entries), (other, other_path, other_entries) = blocks
+    assert b"a path" not in fields[name]
+    every = [entry_in(*write) for write in unframe_writes(entries)]
+    assert len(every) == 3
+    for bad in (
+        [(task, other_path, entries), blocks[1]],
+        [(task, b"a path", entries), blocks[1]],
+        [(task, path, other_entries), (other, other_path, entries)],
+        [(other, path, entries), (task, other_path, other_entries)],
+        *([(task, path, b"".join(every[:at] + every[at + 1 :])), blocks[1]] for at in range(3)),
+    ):
+        refused(saver, thread, name, b"".join(block_in(*block) for block in bad))
+    saver.copy_thread(thread, copied)
+    for each in (thread, copied):
+        assert [write[:2] for write in read(saver, each).pending_writes] == [
+            ("task", "small"), ("task", "large"), ("task", "small"), ("other", "small"),
+        ]  # fmt: skip
+
+
+def blocks_in(value: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    found, at = [], 0
+    while at < len(value):
+        sizes = struct.unpack_from(">HHI", value, at)
+        at += 8
+        parts = []
+        for size in sizes:
+            parts.append(value[at : at + size])
+            at += size
+        found.append((parts[0], parts[1], parts[2]))
+    return found
+
+
+def block_in(task: bytes, path: bytes, entries: bytes) -> bytes:
+    return struct.pack(">HHI", len(task), len(path), len(entries)) + task + path + entries
+
+
+def entry_in(idx: int, channel: bytes, body: bytes) -> bytes:
+    return struct.pack(">iHI", idx, len(channel), len(body)) + channel + body
+
+
+def test_the_history_of_a_delta_channel_is_the_one_that_was_put(saver: RedisSaver) -> None:
+    thread = str(uuid4())
+    config, configs = config_of(thread), []
+    for step in range(6):
+        version = saver.get_next_version(None, None)
+        values = {"log": _DeltaSnapshot([SECRET])} if step == 2 else {}
+        metadata: Any = {"source": "loop", "step": step, "parents": {}}
+        config = saver.put(config, checkpoint_of(values, {"log": version}), metadata, {"log": version})
+        saver.put_writes(config, [("log", [step]), ("other", step)], f"task {step}")
+        configs.append(config)
+
+    def history() -> Any:
+        return saver.get_delta_channel_history(config=configs[-1], channels=["log"])
+
+    whole = history()
+    assert whole["log"]["seed"] == _DeltaSnapshot([SECRET])
+    assert [write[2] for write in whole["log"]["writes"]] == [[2], [3], [4]]
+    data, _ = thread_keys(thread)
+    records = [record_of(saver, thread, at) for at in range(6)]
+    skipped = frame([records[3][1][0], *records[4][1][1:]])
+    unseeded = frame([records[2][1][0], b"", *records[2][1][2:]])
+    for at, bad in ((4, skipped), (2, unseeded)):
+        field, parts = records[at]
+        saver.client.hset(data, field, bad)  # type: ignore[arg-type]
+        with pytest.raises(RecordDamaged, match=thread):
+            history()
+        saver.client.hset(data, field, frame(parts))  # type: ignore[arg-type]
+    assert history() == whole

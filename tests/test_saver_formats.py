@@ -189,7 +189,9 @@ def opened(name: bytes, value: bytes) -> Any:
         *parts, body, metadata = unframe(value)
         return [*parts, unpack(body), unpack(metadata)]
     if name.count(b"\0") == 2:
-        return [(idx, channel, unpack(body)) for idx, channel, body in unframe_writes(value)]
+        path = 2 + int.from_bytes(value[:2], "big")
+        writes = [(idx, channel, unpack(body)) for idx, channel, body in unframe_writes(value[path:])]
+        return [value[:path], writes]
     return value
 
 

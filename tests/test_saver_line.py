@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +12,7 @@ import pytest
 import redis.asyncio as aredis
 from servers import checkpoint_of, config_of, free_port, tcp_server
 
-from checkpointers import AsyncRedisSaver, SaverUnavailable, ThreadConflict, _lane, _line
+from checkpointers import AsyncRedisSaver, SaverUnavailable, ThreadConflict, _lane
 from checkpointers._place import binary
 from checkpointers._scripts import Call
 
@@ -129,37 +129,32 @@ async def test_a_huge_value_goes_through_beside_small_ones(valkey_url: str) -> N
     assert [huge if n == 20 else n for n in range(40)] == found
 
 
-async def test_askers_wait_when_too_many_are_unanswered(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kind", "lanes"), [("valkey_url", 1), ("cluster_service_url", 3)])
+async def test_askers_wait_when_too_many_are_unanswered(
+    request: pytest.FixtureRequest, kind: str, lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_lane, "WAITING", 8)
-    most = 0
+    most, used = 0, set()
     ask = _lane.Lane.ask
 
     def counted(self: _lane.Lane, call: Call, *, whole: bool = False) -> asyncio.Future[Any]:
         nonlocal most
         answer = ask(self, call, whole=whole)
+        used.add(self)
         most = max(most, len(self._asked))
         return answer
 
     monkeypatch.setattr(_lane.Lane, "ask", counted)
     mark = uuid4().hex
-    async with AsyncRedisSaver.from_url(valkey_url) as saver:
+    async with AsyncRedisSaver.from_url(request.getfixturevalue(kind)) as saver:
         await asyncio.gather(*(put(saver, f"{mark} {n}", n) for n in range(300)))
         assert await asyncio.gather(*(value_of(saver, f"{mark} {n}") for n in range(300))) == list(range(300))
     assert 0 < most <= 9
+    assert len(used) == lanes
 
 
-async def test_askers_wait_for_a_cluster_that_has_much_to_do(
-    cluster_service_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_line, "WAITING", 8)
-    mark = uuid4().hex
-    async with AsyncRedisSaver.from_url(cluster_service_url) as saver:
-        await asyncio.gather(*(put(saver, f"{mark} {n}", n) for n in range(300)))
-        assert await asyncio.gather(*(value_of(saver, f"{mark} {n}") for n in range(300))) == list(range(300))
-
-
-async def test_a_server_that_says_nothing_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_lane, "ANSWER_S", 0.3)
+@pytest.mark.parametrize("own", [True, False])
+async def test_a_server_that_says_nothing_is_given_up_in_the_time_that_its_client_says(own: bool) -> None:
     asked = 0
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -176,7 +171,13 @@ async def test_a_server_that_says_nothing_is_given_up_in_time(monkeypatch: pytes
 
     silent = await asyncio.start_server(greet, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
-    async with silent, AsyncRedisSaver.from_url(f"redis://127.0.0.1:{port}?protocol=2") as saver:
+    url = f"redis://127.0.0.1:{port}?protocol=2&socket_timeout=0.3"
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(silent)
+        if own:
+            saver = AsyncRedisSaver(await stack.enter_async_context(aredis.Redis.from_url(url)))
+        else:
+            saver = await stack.enter_async_context(AsyncRedisSaver.from_url(url))
         answers = await asyncio.gather(*(value_of(saver, "t") for _ in range(3)), return_exceptions=True)
     assert asked >= 1
     for answer in answers:

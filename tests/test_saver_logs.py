@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import random
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, TypedDict
 from uuid import uuid4
 
@@ -30,6 +33,18 @@ NEXT: dict[str, Any] = {"branch:to:next": None}
 class Note(BaseModel):
     text: str
     tags: list[str] = []
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    a: int
+
+
+@dataclasses.dataclass
+class Beside(Slotted):
+    """Has a `__dict__`, in which not all of its fields are."""
+
+    b: str = ""
 
 
 class Thread:
@@ -72,14 +87,14 @@ class Thread:
 
 @pytest.fixture
 def saver(valkey_url: str) -> Iterator[RedisSaver]:
-    with RedisSaver.from_url(valkey_url, allow=[Note]) as opened:
+    with RedisSaver.from_url(valkey_url, allow=[Note, Slotted, Beside]) as opened:
         yield opened
 
 
 @pytest.fixture
 def other(valkey_url: str) -> Iterator[RedisSaver]:
     """A saver as another process has it: it knows of no log that it has not read."""
-    with RedisSaver.from_url(valkey_url, allow=[Note]) as opened:
+    with RedisSaver.from_url(valkey_url, allow=[Note, Slotted, Beside]) as opened:
         yield opened
 
 
@@ -185,7 +200,7 @@ def test_a_saver_that_knows_nothing_finds_the_log_on_the_server(sealed_url: str,
 def test_many_threads_at_work_stay_linear_beyond_what_is_remembered(
     saver: RedisSaver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_logs, "MOST_PARTS", 100)
+    monkeypatch.setattr(_logs, "MOST_BYTES", 20_000)
     threads = [Thread(saver) for _ in range(5)]
     values: list[list[Any]] = [[{"n": n, "text": TEXT[n:]} for n in range(30)] for _ in threads]
     lasts = [thread.write(list(value)) for thread, value in zip(threads, values, strict=True)]
@@ -206,7 +221,31 @@ def test_a_run_that_has_ended_is_forgotten(saver: RedisSaver) -> None:
     graph = builder.compile(checkpointer=saver)
     for number in range(20):
         graph.invoke({"messages": [HumanMessage(TEXT)]}, config_of(f"{uuid4()} {number}"))
-    assert not saver._logs._known
+    assert not saver._logs._known.logs
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_is_remembered_of_threads_that_were_read_is_bounded_in_bytes(
+    saver: RedisSaver, other: RedisSaver, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    monkeypatch.setattr(_logs, "MOST_BYTES", 200_000)
+    monkeypatch.setattr(_logs, "ENDED_BYTES", 100_000)
+    value = [AIMessage(random.Random(n).randbytes(5_000).hex(), id=str(n)) for n in range(2)]
+    threads = [str(uuid4()) for _ in range(20)]
+    for thread in threads:
+        values = {"log": value} if ended else {"log": value, **NEXT}
+        versions = dict.fromkeys(values, saver.get_next_version(None, None))
+        saver.put(
+            config_of(thread), checkpoint_of(values, versions), {"source": "loop", "step": 0, "parents": {}}, versions
+        )
+        assert other.get_tuple(config_of(thread)) is not None
+    known = other._logs._ended if ended else other._logs._known
+    assert not (other._logs._known if ended else other._logs._ended).logs
+    # 20 kB a thread and what holds it; the last ones.
+    expected = 100_000 if ended else 200_000
+    assert expected / 2 < known.size <= expected
+    assert list(known.logs) == [(thread, "") for thread in threads[-len(known.logs) :]]
+    assert 3 <= len(known.logs) <= 10
 
 
 CHANGES: dict[str, Any] = {
@@ -217,6 +256,8 @@ CHANGES: dict[str, Any] = {
     "a model's field": lambda element: setattr(element["model"], "text", "changed"),
     "a list of a model": lambda element: element["model"].tags.append("changed"),
     "a message's content": lambda element: setattr(element["message"], "content", "changed"),
+    "a field in slots": lambda element: setattr(element["slots"], "a", 999),
+    "a field in slots of what is extended": lambda element: setattr(element["beside"], "a", 999),
     "what a message carries": lambda element: element["message"].additional_kwargs.__setitem__("k", 1),
 }
 
@@ -227,10 +268,13 @@ def test_a_change_in_place_is_stored_and_changes_nothing_that_was(saver: RedisSa
     thread = Thread(saver)
     value: list[Any] = [
         {
-            "dict": {"a": 1, "text": TEXT},
+            # Not to be compressed, because what is short is no log.
+            "dict": {"a": 1, "text": random.Random(n).randbytes(400).hex()},
             "inner": [1],
             "model": Note(text="note"),
             "message": AIMessage("said", id=str(n)),
+            **({"slots": Slotted(0)} if what == "a field in slots" else {}),
+            **({"beside": Beside(0)} if what == "a field in slots of what is extended" else {}),
         }
         for n in range(3)
     ]
@@ -382,3 +426,56 @@ def test_random_histories_read_back_as_they_were_put(valkey_url: str, seed: int,
                 value = [*found.checkpoint["channel_values"]["log"], {"read": number}]
             alive.append((thread.write(value, parent, who), value))
         thread.check()
+
+
+@pytest.mark.parametrize("kind", ["valkey_url", "cluster_service_url"])
+def test_of_two_who_write_at_the_same_time_each_reads_what_it_has_put(
+    request: pytest.FixtureRequest, kind: str
+) -> None:
+    """No lease, one thread, the same parents: whatever was acknowledged is there as its writer put it."""
+    url, thread, turns = request.getfixturevalue(kind), str(uuid4()), 50
+    put: dict[str, tuple[dict[str, Any], str]] = {}
+    together = threading.Barrier(2, timeout=60)
+
+    def work(name: str) -> None:
+        with RedisSaver.from_url(url) as saver:
+            for turn in range(turns):
+                found = saver.get_tuple(config_of(thread))
+                # Both have read by now: they go on from one checkpoint, or from one of the other's.
+                together.wait()
+                values = found.checkpoint["channel_values"] if found else {"log": [{"text": TEXT, "by": name}]}
+                version = saver.get_next_version(found.checkpoint["channel_versions"]["log"] if found else None, None)
+                # What is in a value of its own, in the record, unchanged since the parent, and in a list that grows.
+                grown = [*values["log"], {"by": name, "turn": turn, "noise": random.randbytes(60).hex()}]
+                values = {**values, "log": grown, "large": [name] * 99 + [turn], "small": f"{name} {turn}", **NEXT}
+                versions: dict[str, Any] = dict.fromkeys(values, version)
+                new = dict(versions)
+                if found and "kept" in values:
+                    versions["kept"] = found.checkpoint["channel_versions"]["kept"]
+                    del new["kept"]
+                else:
+                    values["kept"], versions["kept"], new["kept"] = TEXT + name, version, version
+                checkpoint = checkpoint_of(values, versions)
+                parent = found.config if found else config_of(thread)
+                metadata: Any = {"source": "loop", "step": turn, "parents": {}}
+                config = saver.put(parent, checkpoint, metadata, new)
+                task = f"{name} {turn}"
+                if found:
+                    # Both write to the same checkpoint, too.
+                    saver.put_writes(found.config, [("log", task)], task)
+                put[config["configurable"]["checkpoint_id"]] = copy.deepcopy(values), task
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(work, name) for name in ("one", "other")]:
+            done.result(timeout=100)
+    with RedisSaver.from_url(url) as fresh:
+        assert len(put) == 2 * turns
+        listed = {found.checkpoint["id"]: found for found in fresh.list(config_of(thread))}
+        assert set(listed) == set(put)
+        written: set[str] = set()
+        for identity, (values, _) in put.items():
+            found = fresh.get_tuple(config_of(thread, "", identity))
+            assert found is not None
+            assert found.checkpoint["channel_values"] == listed[identity].checkpoint["channel_values"] == values
+            written |= {write[0] for write in found.pending_writes or []}
+        assert len(written) >= 2 * (turns - 1)

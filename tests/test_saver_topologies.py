@@ -6,20 +6,59 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
 from uuid import uuid4
 
 import pytest
 import redis
-from servers import cluster_of_three, config_of, put_values, service_behind_sentinels
+import redis.asyncio as aredis
+from redis.crc import key_slot
+from servers import (
+    checkpoint_of,
+    cluster_of_three,
+    config_of,
+    has_come_together,
+    meet,
+    node_of_cluster,
+    put_values,
+    service_behind_sentinels,
+)
 
 from checkpointers import AsyncRedisSaver, RedisSaver, SaverError, SaverUnavailable, UnsupportedUrl
+from checkpointers._codec import thread_keys
 from checkpointers._place import binary
 from checkpointers._urls import server_of, without_password
+from checkpointers.registry import _keys as registry_keys
 
 
 def pid_of(url: str) -> int:
     with redis.Redis.from_url(url) as client:
         return int(client.info("server")["process_id"])
+
+
+def node_of(key: str) -> int:
+    """Return which node of a cluster of three has a key."""
+    return key_slot(key.encode()) * 3 // 16384
+
+
+def await_sure(told: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not told():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+async def put(saver: AsyncRedisSaver, thread: str, value: Any) -> None:
+    version = saver.get_next_version(None, None)
+    checkpoint = checkpoint_of({"a": value}, {"a": version})
+    await saver.aput(config_of(thread), checkpoint, {"source": "loop", "step": 0, "parents": {}}, {"a": version})
+
+
+async def value_of(saver: AsyncRedisSaver, thread: str) -> Any:
+    found = await saver.aget_tuple(config_of(thread))
+    return None if found is None else found.checkpoint["channel_values"]["a"]
 
 
 def test_several_hosts_are_read_with_all_that_belongs_to_them() -> None:
@@ -106,8 +145,6 @@ def test_a_cluster_without_a_third_of_its_slots_raises_for_those_alone() -> None
         threads = [str(uuid4()) for _ in range(30)]
         for thread in threads:
             put_values(saver, config_of(thread), a=1)
-        for node in saver.client.get_primaries():  # type: ignore[union-attr]  # it is a cluster's client
-            saver.client.config_set("cluster-require-full-coverage", "no", target_nodes=node)  # type: ignore[call-arg]  # the same
         os.kill(pid_of(url), signal.SIGKILL)
         outcomes = []
         for thread in threads:
@@ -116,6 +153,91 @@ def test_a_cluster_without_a_third_of_its_slots_raises_for_those_alone() -> None
             except SaverError:
                 outcomes.append(None)
         assert set(outcomes) == {True, None}, "nothing may look as if it were not there"
+
+
+async def test_the_async_saver_raises_for_the_threads_of_a_dead_node_alone_until_its_replica_has_taken_over() -> None:
+    with ExitStack() as stack:
+        url = stack.enter_context(cluster_of_three(binary()))
+        spare = stack.enter_context(node_of_cluster(binary()))
+        first, replica = (stack.enter_context(redis.Redis.from_url(each)) for each in (url, spare))
+        meet(first, replica)
+        own = first.execute_command("CLUSTER MYID").decode()
+        await_sure(lambda: has_come_together(replica))
+        replica.execute_command("CLUSTER REPLICATE", own)
+        # The dead node is the one that the URL names, which is asked first for everything.
+        async with AsyncRedisSaver.from_url(url.replace("redis://", "redis+cluster://"), registry=True) as saver:
+            threads = [str(uuid4()) for _ in range(60)]
+
+            async def read_all() -> dict[str, Any]:
+                found = await asyncio.gather(*(value_of(saver, t) for t in threads), return_exceptions=True)
+                return dict(zip(threads, found, strict=True))
+
+            await asyncio.gather(*(put(saver, thread, thread) for thread in threads))
+            dead = {thread for thread in threads if node_of(thread_keys(thread)[0]) == 0}
+            assert 0 < len(dead) < 60
+            await_sure(lambda: replica.dbsize() == first.dbsize())
+            os.kill(pid_of(url), signal.SIGKILL)
+            for _ in range(3):
+                for thread, found in (await read_all()).items():
+                    assert isinstance(found, SaverUnavailable) if thread in dead else found == thread, found
+            # One at a time is no other way, and the registry's node may be the dead one.
+            alive = next(thread for thread in threads if thread not in dead)
+            await put(saver, alive, alive)
+            assert await value_of(saver, alive) == alive
+            replica.execute_command("CLUSTER FAILOVER", "TAKEOVER")
+            deadline = time.monotonic() + 30
+            while (found := await read_all()) != {thread: thread for thread in threads}:
+                assert time.monotonic() < deadline, found
+                await asyncio.sleep(0.1)
+            await asyncio.gather(*(put(saver, thread, thread) for thread in threads))
+
+
+async def test_a_slot_is_followed_to_another_node(cluster_service_url: str) -> None:
+    thread = str(uuid4())
+    slot = key_slot(thread_keys(thread)[0].encode())
+    async with AsyncRedisSaver.from_url(cluster_service_url) as saver:
+        await put(saver, thread, 1)
+        nodes: Any = saver.client.nodes_manager  # type: ignore[union-attr]  # it is a cluster's client
+        source = nodes.get_node_from_slot(slot)
+        target = next(node for node in nodes.nodes_cache.values() if node.name != source.name)
+        with redis.Redis(port=source.port) as old, redis.Redis(port=target.port) as new:
+            old_id, new_id = old.execute_command("CLUSTER MYID"), new.execute_command("CLUSTER MYID")
+            new.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", old_id)
+            old.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", new_id)
+            assert await value_of(saver, thread) == 1
+            for key in thread_keys(thread):
+                old.execute_command("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+            assert await value_of(saver, thread) == 1
+            for node in (new, old):
+                node.execute_command("CLUSTER SETSLOT", slot, "NODE", new_id)
+            assert await asyncio.gather(*(value_of(saver, thread) for _ in range(20))) == [1] * 20
+            assert nodes.get_node_from_slot(slot).name == target.name
+            await put(saver, thread, 2)
+            assert await value_of(saver, thread) == 2
+
+
+def test_a_note_for_a_dead_node_is_no_failure_of_the_write(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        cluster_of_three(binary()) as url,
+        RedisSaver.from_url(url.replace("redis://", "redis+cluster://"), registry=True) as saver,
+    ):
+        threads = (str(uuid4()) for _ in range(1000))
+        thread = next(t for t in threads if node_of(thread_keys(t)[0]) != 0 and node_of(registry_keys(t)[0]) == 0)
+        put_values(saver, config_of(thread), a=1)
+        os.kill(pid_of(url), signal.SIGKILL)
+        put_values(saver, config_of(thread), a=2)
+        found = saver.get_tuple(config_of(thread))
+    assert found is not None
+    assert found.checkpoint["channel_values"] == {"a": 2}
+    assert "a note for the registry was lost: " in caplog.text
+
+
+async def test_a_client_of_a_cluster_that_decodes_answers_is_as_good_as_any(cluster_url: str) -> None:
+    thread = str(uuid4())
+    async with aredis.RedisCluster.from_url(cluster_url, decode_responses=True) as client:
+        saver = AsyncRedisSaver(client)
+        await put(saver, thread, b"\xff\0" * 200)
+        assert await value_of(saver, thread) == b"\xff\0" * 200
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
+import sys
 import uuid
 from collections import deque
 from collections.abc import Iterator
@@ -169,6 +170,42 @@ def test_a_type_that_can_no_longer_be_built_is_told(saver: RedisSaver) -> None:
     open_minded = saver.with_allowlist([(Inner.__module__, "Renamed")])
     with pytest.raises(TypeNotAllowed, match="Renamed"):
         open_minded.get_tuple(moved)
+
+
+@dataclasses.dataclass
+class Leaf:
+    a: int
+
+
+@dataclasses.dataclass
+class Branch:
+    leaf: Any
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Branch(Leaf(1)), Branch([{"x": [Leaf(1)]}]), Branch(Branch(Leaf(1))), Send("n", Branch(Leaf(1)))],
+)
+@pytest.mark.parametrize("how", ["gone", "other fields", "not allowed"])
+def test_a_type_inside_of_another_is_told_too(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch, value: Any, how: str
+) -> None:
+    thread = str(uuid.uuid4())
+    allow = [Branch, *([Leaf] if how != "not allowed" else [])]
+    with RedisSaver.from_url(valkey_url, allow=allow) as saver:
+        config = put_values(saver, config_of(thread), a=value)
+        wider = saver.with_allowlist([(Leaf.__module__, "Leaf"), ("some", "Other")])
+        assert wider.get(config)["channel_values"]["a"] == value  # type: ignore[index]
+        if how == "gone":
+            monkeypatch.delattr(sys.modules[__name__], "Leaf")
+        elif how == "other fields":
+            monkeypatch.setattr(sys.modules[__name__], "Leaf", dataclasses.make_dataclass("Leaf", ["other"]))
+        with pytest.raises(TypeNotAllowed, match=r"test_saver_types\.Leaf") as caught:
+            saver.get_tuple(config)
+        assert "allow=[Leaf])  # from test_saver_types import Leaf" in str(caught.value)
+        if how != "not allowed":
+            with pytest.raises(TypeNotAllowed):
+                wider.get_tuple(config)
 
 
 def test_a_crafted_checkpoint_runs_no_code(saver: RedisSaver, tmp_path: Path) -> None:

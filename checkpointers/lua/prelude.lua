@@ -9,13 +9,14 @@
 --   g ns NUL channel NUL log     a list that grows: number of elements, then the first element of each segment
 --   s ... log first              segment of that list: what the serializer made of its elements from `first` on
 --   w ns NUL id                  writes on a checkpoint: blocks of task, path, entries; one without entries has them in
---   w ns NUL id NUL task         a field of its own, because it is long
+--   w ns NUL id NUL task         a field of its own after its path, because it is long or one of many
+--   w ns NUL id NUL NUL number   blocks of more such tasks; there are as many as the block says whose task is NUL number
 --   q                            number of the request that put the thread aside; see quarantine.lua
 -- An entry of refs is `channel NUL version`, for what is not in a field `b` of that name followed by NUL and
 --   e                            no value
 --   i bytes                      the value itself
 --   x digest                     the variant
---   l log count                  the first `count` elements of a log
+--   l log count seal             the first `count` elements of a log; the seal is the client's, empty without encryption
 -- The index holds `ns NUL id` with score 0, so a range by bytes is a range by age within a namespace.
 local data, index = KEYS[1], KEYS[2]
 local stored = redis.call('HGET', data, 'v')
@@ -116,29 +117,54 @@ local function segments(directory)
   return starts
 end
 
--- Blocks of {task, path, entries, whether the entries are in a field of their own, which is not read here}.
-local function blocks_of(member)
-  local blocks = {}
-  local listed = redis.call('HGET', data, 'w' .. member)
-  if not listed then return blocks end
-  local at, size = 1, #listed
+-- Appends blocks of {task, path, entries, whether path and entries are in a field of their own, which is not read here}.
+-- Answers with the number of fields that hold more of them.
+local function add_blocks(blocks, listed)
+  local at, size, more = 1, #listed, 0
   if size == 0 then damaged('writes are cut off') end
   while at <= size do
     local task, path, length = struct.unpack('>I2I2I4', listed, at)
     at = at + 8
-    blocks[#blocks + 1] = {
-      string.sub(listed, at, at + task - 1), string.sub(listed, at + task, at + task + path - 1),
-      string.sub(listed, at + task + path, at + task + path + length - 1), length == 0,
-    }
+    local name = string.sub(listed, at, at + task - 1)
+    if string.byte(name) == 0 then
+      more = struct.unpack('>I4', name, 2)
+    else
+      blocks[#blocks + 1] = {
+        name, string.sub(listed, at + task, at + task + path - 1),
+        string.sub(listed, at + task + path, at + task + path + length - 1), length == 0,
+      }
+    end
     at = at + task + path + length
   end
   if at ~= size + 1 then damaged('writes are cut off') end
-  return blocks
+  return more
+end
+
+local function more_blocks(member, number)
+  return 'w' .. member .. '\0\0' .. struct.pack('>I4', number)
+end
+
+-- The blocks of a checkpoint, and the fields beside the first that they are in.
+local function blocks_of(member)
+  local blocks, fields = {}, {}
+  local listed = redis.call('HGET', data, 'w' .. member)
+  if not listed then return blocks, fields end
+  for number = 1, add_blocks(blocks, listed) do
+    fields[number] = more_blocks(member, number)
+    add_blocks(blocks, redis.call('HGET', data, fields[number]) or '')
+  end
+  return blocks, fields
+end
+
+-- The path and the entries in a task's own field.
+local function own_of(stored)
+  local path, at = struct.unpack('>I2c0', stored)
+  return path, string.sub(stored, at)
 end
 
 local function entries_of(member, written)
-  if not written[4] then return written[3] end
-  return redis.call('HGET', data, 'w' .. member .. '\0' .. written[1]) or damaged('writes of a task are missing')
+  if not written[4] then return written[2], written[3] end
+  return own_of(redis.call('HGET', data, 'w' .. member .. '\0' .. written[1]) or damaged('writes of a task are missing'))
 end
 
 local function block(task, path, entries)

@@ -2,10 +2,11 @@
 -- (name, kind, what). Answers with the names whose values the caller has to send in another way (then nothing was stored), else an
 -- empty list. Kinds:
 --   e  no value; k  the value that the parent refers to; i  a value that stands in the record; b  a value in a field
---   n  a new log: its id (8 bytes), number of elements, bytes
---   l  a log as it is: its id and number of elements
---   a  a longer log: its id, elements that it has to have, elements that it gets, first element and length of the bytes
---      that take the place of its last segments (length 0: of none), bytes of the new elements, those bytes
+--   n  a new log: its seal, its id (8 bytes), number of elements, bytes
+--   l  a log as it is: its seal, its id and number of elements
+--   a  a longer log: its seal, its id, elements that it has to have, elements that it gets, first element and length of
+--      the bytes that take the place of its last segments (length 0: of none), bytes of the new elements, those bytes
+-- A seal is two bytes of length and what stands at the end of the entry.
 --
 -- A stored value is never changed, and a log is only made longer by who knows its end: whoever comes second (a fork, two
 -- writers) is told to send the list as a new log. Sending the same put again changes nothing.
@@ -42,7 +43,13 @@ local function value(name, bytes)
   return name
 end
 
+local function sealed(what)
+  local seal, at = struct.unpack('>I2c0', what)
+  return seal, string.sub(what, at)
+end
+
 local function new_log(name, what)
+  local seal, what = sealed(what)
   local log, count, bytes = string.sub(what, 1, 8), string.sub(what, 9, 12), string.sub(what, 13)
   local base = prefix .. split(name) .. '\0' .. log
   local directory = count .. '\0\0\0\0'
@@ -50,20 +57,23 @@ local function new_log(name, what)
   if old and old ~= directory then return nil end
   set('g' .. base, directory)
   set('s' .. base .. '\0\0\0\0', bytes)
-  return name .. '\0l' .. log .. count
+  return name .. '\0l' .. log .. count .. seal
 end
 
 local function same_log(name, what)
+  local seal, what = sealed(what)
   local directory = redis.call('HGET', data, 'g' .. prefix .. split(name) .. '\0' .. string.sub(what, 1, 8))
-  return directory and struct.unpack('>I4', directory) >= struct.unpack('>I4', what, 9) and name .. '\0l' .. what or nil
+  local there = directory and struct.unpack('>I4', directory) >= struct.unpack('>I4', what, 9)
+  return there and name .. '\0l' .. what .. seal or nil
 end
 
 local function longer_log(name, what)
+  local seal, what = sealed(what)
   local log, has, gets, first, length, at = struct.unpack('>c8I4I4I4I4', what)
   local base = prefix .. split(name) .. '\0' .. log
   local directory = redis.call('HGET', data, 'g' .. base)
   if not directory then return nil end
-  local entry = name .. '\0l' .. log .. struct.pack('>I4', has + gets)
+  local entry = name .. '\0l' .. log .. struct.pack('>I4', has + gets) .. seal
   local count = struct.unpack('>I4', directory)
   local starts = segments(directory)
   local stop = #what - length

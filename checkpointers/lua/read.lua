@@ -13,12 +13,22 @@ elseif mode == 'one' then
     picked[#picked + 1] = {ns, string.sub(member, #ns + 2)}
   end
 else
+  -- The newest of each namespace, which is found by a hop over the one before: never all that the index holds.
   local found = {}
-  for _, member in ipairs(redis.call('ZRANGE', index, 0, -1)) do
-    local its_ns, its_id = split(member)
-    local older = before == '' or below(its_id, before)
-    if its_id == before and ARGV[8] == '1' then older = below(its_ns, last_ns) end
-    if older and (id == '' or its_id == id) then found[#found + 1] = {its_ns, its_id} end
+  local member = redis.call('ZRANGEBYLEX', index, '-', '+', 'LIMIT', 0, 1)[1]
+  while member do
+    local its_ns = split(member)
+    local too = ARGV[8] == '1' and below(its_ns, last_ns)
+    if id ~= '' then
+      local older = before == '' or below(id, before) or id == before and too
+      if older and redis.call('ZSCORE', index, its_ns .. '\0' .. id) then found[#found + 1] = {its_ns, id} end
+    else
+      local top = before == '' and '(' .. its_ns .. '\1' or (too and '[' or '(') .. its_ns .. '\0' .. before
+      for _, one in ipairs(redis.call('ZREVRANGEBYLEX', index, top, '[' .. its_ns .. '\0', 'LIMIT', 0, limit)) do
+        found[#found + 1] = {its_ns, string.sub(one, #its_ns + 2)}
+      end
+    end
+    member = redis.call('ZRANGEBYLEX', index, '(' .. its_ns .. '\1', '+', 'LIMIT', 0, 1)[1]
   end
   table.sort(found, function(a, b)
     if a[2] == b[2] then return below(b[1], a[1]) end
@@ -36,8 +46,9 @@ for _, pick in ipairs(picked) do
     local row = {pick[1], pick[2], record}
     for _, written in ipairs(blocks_of(member)) do
       row[#row + 1] = written[1]
-      row[#row + 1] = written[2]
-      row[#row + 1] = entries_of(member, written)
+      local path, entries = entries_of(member, written)
+      row[#row + 1] = path
+      row[#row + 1] = entries
     end
     rows[#rows + 1] = row
     for _, entry in ipairs(part(record, REFS)) do

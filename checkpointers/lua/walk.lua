@@ -1,14 +1,18 @@
--- ARGV: format, ns, id or '' for the latest, limit, channels.
--- Walks the parents of a checkpoint until each channel has met a stored value. Answers {next id or '', steps}; a step
--- is {id, {entry, value, ...}, task, path, entries, ...} with the writes of the wanted channels only.
-local ns, id, limit = ARGV[2], ARGV[3], tonumber(ARGV[4])
+-- ARGV: format, ns, id or '' for the latest, limit, whether all is wanted that is needed to verify it ('1' or ''),
+-- channels.
+-- Walks the parents of a checkpoint until each channel has met a stored value. Answers {next id or '', steps, id, record}
+-- with the checkpoint that it started at, to be verified; a step is {id, record, {entry, value, ...}, task, path, entries,
+-- ...} with the writes of the wanted channels only, or all of them to be verified. Records are empty for who does not
+-- verify.
+local ns, id, limit, verified = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1'
 local wanted, left = {}, 0
-for at = 5, #ARGV do
+for at = 6, #ARGV do
   wanted[ARGV[at]] = true
   left = left + 1
 end
 if id == '' then id = latest(ns) or '' end
 local record = id ~= '' and checkpoint(ns, id)
+local start, whole = id, verified and record or ''
 local steps = {}
 while record and left > 0 and #steps < limit do
   local parent = frames(record, 1)[1]
@@ -18,16 +22,17 @@ while record and left > 0 and #steps < limit do
     break
   end
   id = parent
-  local found, step = {}, {parent, false}
+  local found, step = {}, {parent, verified and record or '', false}
   local member = ns .. '\0' .. id
   for _, written in ipairs(blocks_of(member)) do
     local kept = {}
-    for _, entry in ipairs(write_entries(entries_of(member, written))) do
-      if wanted[entry[2]] then kept[#kept + 1] = entry[3] end
+    local path, entries = entries_of(member, written)
+    for _, entry in ipairs(write_entries(entries)) do
+      if verified or wanted[entry[2]] then kept[#kept + 1] = entry[3] end
     end
     if #kept > 0 then
       step[#step + 1] = written[1]
-      step[#step + 1] = written[2]
+      step[#step + 1] = path
       step[#step + 1] = table.concat(kept)
     end
   end
@@ -41,8 +46,8 @@ while record and left > 0 and #steps < limit do
       left = left - 1
     end
   end
-  step[2] = found
+  step[3] = found
   steps[#steps + 1] = step
 end
 if not record or left == 0 then id = '' end
-return {id, steps}
+return {id, steps, start, whole}
