@@ -28,9 +28,9 @@ from servers import (
 
 from checkpointers import AsyncRedisSaver, RedisSaver, SaverError, SaverUnavailable, UnsupportedUrl
 from checkpointers._codec import thread_keys
+from checkpointers._notes import keys_of as registry_keys
 from checkpointers._place import binary
 from checkpointers._urls import server_of, without_password
-from checkpointers.registry import _keys as registry_keys
 
 
 def pid_of(url: str) -> int:
