@@ -46,6 +46,9 @@ LEASE = _load("lease", leased=True)
 QUARANTINE = _load("quarantine", of_thread=False)
 REGISTER = _load("register", of_thread=False)
 REGISTERED = _load("registered", of_thread=False)
+WINDOW = _load("window", of_thread=False)
+UNLIST = _load("unlist", of_thread=False)
+RESTORE = _load("restore", of_thread=False)
 UPGRADE = _load("upgrade")
 
 Argument = bytes | str | int
