@@ -11,3 +11,10 @@ class UsageError(SurefootError):
 
 class ThreadBusy(SurefootError):
     """Another process is working on the thread right now."""
+
+
+def taken_over(thread: str) -> ThreadBusy:
+    """Return the error of a process that was frozen for so long that another one went on with its thread."""
+    return ThreadBusy(
+        f"thread {thread} was taken over by another process while this one was frozen; that one's result counts"
+    )

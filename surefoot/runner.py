@@ -40,6 +40,9 @@ from surefoot.threads import RawThread, ThreadRecord, readable_key, thread_id
 INLINE_WAIT_S = 20.0
 """Longest wait in seconds that a thread sleeps through while it holds one of the parallel slots."""
 
+SWEEP_EVERY = 200
+"""Items after which a few entries of expired threads are taken off the list, as they are at the end of each run."""
+
 
 @dataclass
 class Summary:
@@ -132,7 +135,9 @@ class Runner:
         """Keep a bounded number of items under way; those that wait for a time hold no slot."""
         under_way: set[asyncio.Task[None]] = set()
         try:
-            for item in items:
+            for number, item in enumerate(items, 1):
+                if number % SWEEP_EVERY == 0:
+                    await self.store.sweep()
                 await self._slots.acquire()
                 if self._stop.is_set():
                     self._slots.release()
@@ -143,6 +148,7 @@ class Runner:
         finally:
             if under_way:
                 await asyncio.gather(*under_way)
+        await self.store.sweep()
         if self._crash is not None:
             raise self._crash
 
@@ -185,6 +191,10 @@ class Runner:
                                        line=item.line, fresh=False)  # fmt: skip
                 record, known = await self._record(item, tid)
                 return known or await self._drive(item, record)
+        except ThreadBusy as error:
+            # Whoever has the thread now writes its record, so this one tells what it knows and writes nothing.
+            record = self._new_record(item, tid)
+            return make_result(self.pipeline, record, {}, "running", error=str(error), line=item.line)
         finally:
             self._working.pop(tid, None)
             self._sleeping.pop(tid, None)
@@ -266,9 +276,7 @@ class Runner:
             self.stop_error = self.stop_error or error
             self._halt(str(error))
             result = await self._cut_off(item, record, "stalled", str(error))
-        except ThreadBusy as error:
-            return make_result(self.pipeline, record, {}, "running", error=str(error), line=item.line)
-        except SaverError:
+        except (ThreadBusy, SaverError):
             raise
         except SurefootError as error:
             result = await self._cut_off(item, record, "failed", str(error))
