@@ -241,13 +241,19 @@ class Store:
         """Give the lease of a thread back."""
         await self.leases.release(thread_id)
 
-    async def server_info(self) -> dict[str, Any]:
-        """Return what the server tells about itself, for `surefoot doctor`."""
+    async def server_infos(self) -> dict[str, dict[str, Any]]:
+        """Return what the server tells about itself, by its name; of a cluster what each primary tells."""
         with server_errors(self._client):
-            info: dict[str, Any] = await self._client.info()
-            for name in ("maxmemory-policy", "appendonly"):
-                found = await self._client.config_get(name)
-                info |= {_text(key): _text(value) for key, value in found.items()}
+            if not hasattr(self._client, "get_primaries"):
+                return {"server": await self._info()}
+            await self._client.initialize()
+            return {node.name: await self._info(target_nodes=node) for node in self._client.get_primaries()}
+
+    async def _info(self, **where: Any) -> dict[str, Any]:
+        info: dict[str, Any] = dict(await self._client.info(**where))
+        for name in ("maxmemory-policy", "appendonly"):
+            found = await self._client.config_get(name, **where)
+            info |= {_text(key): _text(value) for key, value in found.items()}
         return info
 
 

@@ -116,10 +116,31 @@ def test_with_keys_nothing_readable_is_stored_and_damage_is_put_aside(
         assert client.exists(f"{data}.quarantined") == 1
     told = cli("threads", "--namespace", "sealed", "--json").json
     assert {t["key"]: t["status"] for t in told}["sealed/support:odd"] == "failed"
+    assert aside["put aside"]["threads"] == ["sealed/support:odd"]
+    with connect(cli_url) as client:
+        # The cut off bytes come back, as from a copy of the server's data.
+        client.hset(f"{data}.quarantined", name, stored[name])
+    back = {f["name"]: f for f in cli("doctor", "--restore", "sealed/support:odd", "--json",
+                                      SUREFOOT_CHECKPOINT_KEYS=keys).json}  # fmt: skip
+    assert back["restore"]["level"] == "ok"
+    assert "put aside" not in back
+    asked = cli("inbox", "--namespace", "sealed", "--json", SUREFOOT_CHECKPOINT_KEYS=keys).json
+    assert [question["key"] for question in asked] == ["sealed/support:odd"]
+    with connect(cli_url) as client:
+        client.hset(data, name, stored[name][:-3])
+    assert cli("doctor", "--quarantine", SUREFOOT_CHECKPOINT_KEYS=keys).status == 0
     path = write_tickets(tmp_path / "t.jsonl", {"odd": TICKETS["odd"]})
     again = cli("run", "support", path, "--provider", "embedded", "--namespace", "sealed", "--rerun",
                 SUREFOOT_CHECKPOINT_KEYS=keys)  # fmt: skip
     assert again.status == 3
+    told = {f["name"]: f for f in cli("doctor", "--restore", "sealed/support:odd", "--json",
+                                      SUREFOOT_CHECKPOINT_KEYS=keys).json}  # fmt: skip
+    assert "has begun anew" in told["restore"]["told"]
+    gone = cli("doctor", "--discard", "sealed/support:odd", "--discard", "sealed/support:odd", "--json",
+               SUREFOOT_CHECKPOINT_KEYS=keys)  # fmt: skip
+    assert [f["level"] for f in gone.json if f["name"] == "discard"] == ["ok", "fail"]
+    with connect(cli_url) as client:
+        assert client.keys("*.quarantined") == []
 
 
 def test_a_wrong_key_is_one_clear_line(cli: Cli, tmp_path: Path) -> None:
