@@ -53,7 +53,7 @@ class ThreadEntry:
     next: bool
     """Whether a node is to run next."""
     outcome: str = ""
-    """The text in the channel `outcome`, of graphs that have one."""
+    """The text in the channel `outcome`, of graphs that have one; with keys only `done` or `failed`."""
     interrupts: tuple[Asked, ...] = ()
     error: str = ""
     """The class of the exception that a task ended with at the latest checkpoint."""
@@ -91,7 +91,7 @@ class RegistryPlans(ReadPlans):
     def _note_put(self, thread_id: str, ns: str, checkpoint: Checkpoint) -> Call | None:
         if not self.registry or ns:
             return None
-        return self._note(thread_id, ns, "put", checkpoint["id"], *_standing(checkpoint))
+        return self._note(thread_id, ns, "put", checkpoint["id"], *self._standing(checkpoint))
 
     def _note_writes(
         self, thread_id: str, ns: str, checkpoint_id: str, task_id: str, writes: Iterable[tuple[str, Any]]
@@ -104,6 +104,14 @@ class RegistryPlans(ReadPlans):
             return None
         error, asked = _told(told)
         return self._note(thread_id, ns, "write", checkpoint_id, task_id, error, *asked)
+
+    def _standing(self, checkpoint: Checkpoint) -> tuple[str, str]:
+        """Return whether anything is next, and the outcome; with keys only what it means, for its text is content."""
+        outcome = checkpoint["channel_values"].get("outcome")
+        outcome = outcome[:100] if isinstance(outcome, str) else ""
+        if outcome and self.encryption is not None:
+            outcome = "failed" if outcome.startswith("failed") else "done"
+        return ("1" if follows(checkpoint) else "", outcome)
 
     def _plan_seen(self, thread_id: str) -> Plan[None]:
         if (note := self._note(thread_id, "", "seen", "")) is not None:
@@ -144,7 +152,7 @@ class RegistryPlans(ReadPlans):
             yield from self._plan_drop(thread_id)
             return
         error, asked = _told([(channel, value) for _task, channel, value in found.pending_writes or ()])
-        args = (*_standing(found.checkpoint), error, *asked)
+        args = (*self._standing(found.checkpoint), error, *asked)
         if (note := self._note(thread_id, "", "set", found.checkpoint["id"], *args)) is not None:
             yield note
 
@@ -238,12 +246,6 @@ def latest_of(thread_id: str) -> Any:
     config = config_of(thread_id, "", "")
     del config["configurable"]["checkpoint_id"]
     return config
-
-
-def _standing(checkpoint: Checkpoint) -> tuple[str, str]:
-    """Return whether anything is next, and the outcome."""
-    outcome = checkpoint["channel_values"].get("outcome")
-    return ("1" if follows(checkpoint) else "", outcome[:100] if isinstance(outcome, str) else "")
 
 
 def _told(writes: Sequence[tuple[str, Any]]) -> tuple[str, list[str]]:

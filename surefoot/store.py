@@ -19,7 +19,7 @@ from checkpointers import (
     server_errors,
     thread_keys,
 )
-from nodes.call import Guard, limits_of
+from nodes.call import Guard, limits_of, set_sealer
 from nodes.call.redis_guard import RedisGuard
 from nodes.drift import Drift
 from surefoot.drive import result_of, updated
@@ -272,8 +272,10 @@ async def open_store(url: str | None = None, *, guard: Guard | None = None) -> A
         encryption = Encryption.from_environment()
     except (ValueError, ImportError) as error:
         raise UsageError(str(error)) from None
+    if encryption is not None:
+        set_sealer(encryption)
     async with connect_async(url or settings().redis_url) as client:
-        shared = RedisGuard(client, limits_of(settings()))
+        shared = RedisGuard(client, limits_of(settings()), sealer=encryption)
         try:
             saver = AsyncRedisSaver(client, encryption=encryption, registry=True, allow=stored_types())
             yield Store(client, saver, guard or shared, encryption)
