@@ -9,6 +9,10 @@ class UsageError(SurefootError):
     """What was asked for makes no sense as it is: an unknown pipeline or thread, an unreadable file, a wrong option."""
 
 
+class Refused(SurefootError):
+    """The id of an item was run before with another content."""
+
+
 class ThreadBusy(SurefootError):
     """Another process is working on the thread right now."""
 

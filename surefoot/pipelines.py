@@ -222,10 +222,12 @@ def names() -> list[str]:
 
 def pipeline(name: str) -> Pipeline:
     """Return a pipeline by name; raises `UsageError` naming those that exist."""
+    if name in _PIPELINES:
+        return _PIPELINES[name]
     known = names()
     if name not in known:
         raise UsageError(f"there is no pipeline {name!r}; known: {', '.join(known)}")
-    return _PIPELINES.get(name) or _REGISTERED[name]
+    return _REGISTERED[name]
 
 
 def stored_types() -> list[type[Any]]:

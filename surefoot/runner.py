@@ -30,7 +30,7 @@ from surefoot.drive import (
     updated,
     waiting,
 )
-from surefoot.errors import ThreadBusy, UsageError
+from surefoot.errors import Refused, ThreadBusy, UsageError
 from surefoot.inputs import BadLine, Item
 from surefoot.leases import TTL_S
 from surefoot.pipelines import Pipeline
@@ -67,10 +67,6 @@ class Summary:
         name = "stalled" if result.status == "running" else result.status
         setattr(self, name, getattr(self, name) + 1)
         self.reused += not result.fresh
-
-
-class Refused(SurefootError):
-    """The id of an item was run before with another content."""
 
 
 class Runner:
