@@ -11,7 +11,7 @@ from cli_tools import TICKETS, Cli, write_tickets
 from checkpointers import connect, new_key, thread_keys
 from surefoot.settings import settings
 from surefoot.store import INDEX, open_store, record_key
-from surefoot.testing import OpenAIEndpoint, schema_in, support_responder
+from surefoot.testing import DRAFT, OpenAIEndpoint, support_responder
 from surefoot.threads import ThreadRecord, thread_id
 
 DAY_MS = 86_400_000
@@ -168,9 +168,10 @@ def test_with_keys_no_key_of_the_server_holds_a_word_of_tickets_or_answers(
 
     def answer(body: dict[str, Any]) -> Any:
         said = support_responder(body)
-        return f"{said} Walnutsson & Sons will call you about walnut-8823." if schema_in(body) is None else said
+        drafts = "first response" in str(body["messages"])
+        return said.replace(DRAFT[-20:], f"{DRAFT[-20:]} Walnutsson will write about walnut-8823.") if drafts else said
 
-    openai_endpoint.responder = answer
+    openai_endpoint.responder, openai_endpoint.token_probability = answer, 0.99
     tickets = {
         "bill": "I was charged twice for March in account quince-4711, please refund the second invoice.",
         "odd": "quince-4711 \U0001f44d",
@@ -186,8 +187,8 @@ def test_with_keys_no_key_of_the_server_holds_a_word_of_tickets_or_answers(
     with connect(embedded_url) as client:
         client.flushdb()
     assert cli(*command, "plain", **plain).status in (0, 3)
-    shown = {word for value in everything_on(embedded_url).values() for word in words if word in value}
-    assert shown, "the words would be found if they were there"
+    shown = {key: value for key, value in everything_on(embedded_url).items() if b"alnut" in value}
+    assert any(b":ledger:" in key for key in shown), "the words would be found if they were there"
 
 
 async def test_what_a_record_may_quote_is_read_with_the_key_alone(
