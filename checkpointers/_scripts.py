@@ -53,8 +53,11 @@ EXPIRE = _load("expire", formatted=True, fenced=True)
 DELETE = _load("delete", fenced=True)
 LEASE = _load("lease")
 QUARANTINE = _load("quarantine", fenced=True)
+RESTORE = _load("restore")
 REGISTER = _load("register", _ORDER)
 REGISTERED = _load("registered")
+WINDOW = _load("window")
+UNLIST = _load("unlist")
 UPGRADE = _load("upgrade", formatted=True)
 
 Argument = bytes | str | int

@@ -34,12 +34,12 @@ from ._upgrade import OLD
 from .encryption import Encryption
 from .errors import SaverError, ThreadFormatUnknown, WrongLoop
 from .leases import AsyncLeases
-from .registry import AsyncRegistry
+from .upkeep import AsyncUpkeep
 
 T = TypeVar("T")
 
 
-class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncRegistry):
+class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncUpkeep):
     """Keeps checkpoints on a plain Redis or Valkey server; one round trip for each operation.
 
     `client` is an async redis-py client (also a cluster one) of the caller's. `ttl` is in seconds and covers a

@@ -61,7 +61,7 @@ class ThreadEntry:
     next: bool
     """Whether a node is to run next."""
     outcome: str = ""
-    """The text in the channel `outcome`, of graphs that have one."""
+    """The text in the channel `outcome`, of graphs that have one; with keys only `done` or `failed`."""
     interrupts: tuple[Asked, ...] = ()
     error: str = ""
     """The class of the exception that a task ended with at the latest checkpoint."""
@@ -99,7 +99,7 @@ class RegistryPlans(ReadPlans):
     def _note_put(self, thread_id: str, ns: str, checkpoint: Checkpoint) -> Call | None:
         if not self.registry or ns:
             return None
-        return self._note(thread_id, ns, "put", checkpoint["id"], *standing_of(checkpoint))
+        return self._note(thread_id, ns, "put", checkpoint["id"], *self._standing(checkpoint))
 
     def _note_writes(
         self, thread_id: str, ns: str, checkpoint_id: str, task_id: str, writes: Iterable[tuple[str, Any]]
@@ -112,6 +112,13 @@ class RegistryPlans(ReadPlans):
             return None
         error, asked = told_by(told)
         return self._note(thread_id, ns, "write", checkpoint_id, task_id, error, *asked)
+
+    def _standing(self, checkpoint: Checkpoint) -> tuple[str, str]:
+        """Return whether anything is next, and the outcome; with keys only what it means, for its text is content."""
+        goes_on, outcome = standing_of(checkpoint)
+        if outcome and self.encryption is not None:
+            outcome = "failed" if outcome.startswith("failed") else "done"
+        return goes_on, outcome
 
     def _plan_seen(self, thread_id: str) -> Plan[None]:
         if (note := self._note(thread_id, "", "seen", "")) is not None:
@@ -153,7 +160,7 @@ class RegistryPlans(ReadPlans):
             for shard in range(SHARDS)
         ]
         replies = yield calls
-        found = [entry for reply in replies for entry in _entries(reply)]
+        found = [entry for reply in replies for entry in entries_of(reply)]
         if order == "newest":
             found.sort(key=lambda entry: (-entry.changed_at, entry.thread_id))
         else:
@@ -162,7 +169,7 @@ class RegistryPlans(ReadPlans):
 
     def _plan_entry(self, thread_id: str) -> Plan[ThreadEntry | None]:
         keys = keys_of(thread_id)
-        found = _entries((yield Call(scripts.REGISTERED, thread_id, (raw_of(thread_id),), keys=keys[:2])))
+        found = entries_of((yield Call(scripts.REGISTERED, thread_id, (raw_of(thread_id),), keys=keys[:2])))
         return found[0] if found else None
 
     def _plan_noted(self, thread_id: str) -> Plan[None]:
@@ -176,7 +183,7 @@ class RegistryPlans(ReadPlans):
             yield from self._plan_drop(thread_id)
             return
         error, asked = told_by([(channel, value) for _task, channel, value in found.pending_writes or ()])
-        args = (*standing_of(found.checkpoint), error, *asked)
+        args = (*self._standing(found.checkpoint), error, *asked)
         if (note := self._note(thread_id, "", "set", found.checkpoint["id"], *args)) is not None:
             yield note
 
@@ -272,7 +279,8 @@ def latest_of(thread_id: str) -> Any:
     return config
 
 
-def _entries(flat: Sequence[bytes]) -> list[ThreadEntry]:
+def entries_of(flat: Sequence[bytes]) -> list[ThreadEntry]:
+    """Return the entries of pairs of thread and what is stored for it."""
     found = []
     for thread, raw in zip(flat[::2], flat[1::2], strict=True):
         told = json.loads(raw.decode("utf-8", "surrogatepass"))

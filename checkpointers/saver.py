@@ -36,13 +36,13 @@ from ._upgrade import OLD
 from .encryption import Encryption
 from .errors import SaverError, ThreadFormatUnknown
 from .leases import SyncLeases
-from .registry import SyncRegistry
+from .upkeep import SyncUpkeep
 
 T = TypeVar("T")
 _log = logging.getLogger("surefoot.saver")
 
 
-class RedisSaver(InThreads, SyncLeases, SyncRegistry):
+class RedisSaver(InThreads, SyncLeases, SyncUpkeep):
     """Keeps checkpoints on a plain Redis or Valkey server; one round trip for each operation.
 
     `client` is a sync redis-py client (also a cluster one) of the caller's. `ttl` is in seconds and covers a thread

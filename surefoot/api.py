@@ -19,9 +19,11 @@ from nodes.call import spending_cap, using_guard
 from nodes.errors import InputError, SurefootError
 from nodes.review import validate_answer
 from nodes.task import hash_of
-from state import ReviewDecision, ReviewRequest, RunContext, describe
+from state import ReviewDecision, ReviewRequest, RunContext, describe, redact
+from state.review import ReviewConfig
 from surefoot.drive import OnPart, Result, drive, next_start, result_of, updated, waiting
 from surefoot.errors import ThreadBusy, UsageError
+from surefoot.foreign import UNREADABLE
 from surefoot.inputs import BadLine, Item, id_of
 from surefoot.pipelines import Pipeline
 from surefoot.pipelines import pipeline as find_pipeline
@@ -220,17 +222,40 @@ def question_of(record: ThreadRecord, raw: RawThread, interrupt_id: str | None =
     return chosen, ReviewRequest.model_validate(questions[chosen])
 
 
+async def asked_by(store: Store, record: ThreadRecord) -> list[tuple[str, ReviewRequest, RawThread]]:
+    """Return the questions of a waiting thread with what is stored of it.
+
+    One that cannot be read says why and takes no answer; what an interrupt of another shape means only its owner knows.
+    """
+    try:
+        raw = await store.channels(record.thread_id)
+    except UNREADABLE as error:
+        return [("", _unanswerable(f"(this question cannot be read here: {redact(str(error))})"), RawThread())]
+    asked = []
+    for item in raw.interrupts:
+        if isinstance(item["value"], Mapping) and "action_request" in item["value"]:
+            try:
+                request = ReviewRequest.model_validate(item["value"])
+            except ValidationError:
+                request = _unanswerable("(this question cannot be read)")
+            asked.append((str(item["id"]), request, raw))
+    return asked
+
+
+def _unanswerable(description: str) -> ReviewRequest:
+    nothing = ReviewConfig(allow_accept=False, allow_edit=False, allow_respond=False, allow_ignore=False)
+    return ReviewRequest(description=description, config=nothing, reasons={"unreadable": description})
+
+
 async def apending(*, url: str | None = None) -> list[Pending]:
     """Return all reviews that wait for an answer: urgent ones first, then by due time."""
     async with open_store(url) as store:
         found: list[Pending] = []
-        for record in await store.records(status="waiting"):
-            if record.waits_for != "person":
-                continue
-            raw = await store.channels(record.thread_id)
-            for item in raw.interrupts:
-                chosen, request = question_of(record, raw, item["id"])
-                found.append(Pending(record, chosen, request))
+        async for page in store.pages(status="waiting"):
+            for record in page:
+                if record.waits_for == "person":
+                    asked = await asked_by(store, record)
+                    found += [Pending(record, chosen, request) for chosen, request, _ in asked]
     return sorted(found, key=lambda p: (p.request.tier != "urgent", p.request.due_at or float("inf")))
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from pydantic import BaseModel, SecretStr
 
@@ -41,14 +42,29 @@ class Finding(BaseModel):
     level: Level
     told: str
     advice: str = ""
+    threads: list[str] = []
+    """The threads that it is about, where all of them are named."""
 
 
-async def examine(*, repair: bool = False, quarantine: bool = False) -> list[Finding]:
-    """Check everything and return the findings; a check that fails itself is a finding too.
+class WhatToDo(TypedDict, total=False):
+    """What `examine` does beside looking; nothing else is changed."""
 
-    With `repair` the registry of threads is written anew from their checkpoints, with `quarantine` threads whose
-    records are damaged are put aside. Nothing else is changed.
-    """
+    repair: bool
+    """Write the registry of threads anew from their checkpoints."""
+    quarantine: bool
+    """Put threads aside whose records are damaged."""
+    restore: Sequence[str]
+    """Put these threads back, which were put aside."""
+    discard: Sequence[str]
+    """Delete for good what was put aside of these threads."""
+    deep: bool
+    """Read the whole history of each thread, not its latest checkpoint alone."""
+    on_read: Callable[[int], None]
+    """Called now and then with the number of threads that were looked at."""
+
+
+async def examine(**asked: Unpack[WhatToDo]) -> list[Finding]:
+    """Check everything and return the findings; a check that fails itself is a finding too."""
     findings = [*_python(), *_shadows()]
     try:
         from surefoot.settings import settings
@@ -57,7 +73,7 @@ async def examine(*, repair: bool = False, quarantine: bool = False) -> list[Fin
     except Exception as error:
         return [*findings, Finding(name="settings", level="fail", told=redact(str(error)))]
     findings += [_settings(current), _tracing(), *_provider(current), *await _endpoint(current)]
-    return findings + await _server(current, repair=repair, quarantine=quarantine)
+    return findings + await _server(current, asked)
 
 
 def _python() -> list[Finding]:
@@ -193,7 +209,7 @@ def _answered(host: str, status: int) -> Finding:
     return Finding(name="endpoint", level="ok", told=f"{host} answers")
 
 
-async def _server(current: Settings, *, repair: bool, quarantine: bool) -> list[Finding]:
+async def _server(current: Settings, asked: WhatToDo) -> list[Finding]:
     """Look at what the server holds, then at how it is set up."""
     from checkpointers import SaverDenied, SaverError
     from surefoot.doctor_server import examine_server
@@ -202,9 +218,9 @@ async def _server(current: Settings, *, repair: bool, quarantine: bool) -> list[
 
     try:
         async with open_store(current.redis_url) as store:
-            threads = await examine_threads(store, repair=repair, quarantine=quarantine)
+            threads, survey = await examine_threads(store, **asked)
             try:
-                return [*await examine_server(store), *threads]
+                return [*await examine_server(store, survey.today), *threads]
             except SaverDenied:
                 told = "answers, but does not tell how it is set up"
                 advice = "see to it yourself: appendonly yes, maxmemory-policy noeviction"
@@ -217,7 +233,8 @@ async def _server(current: Settings, *, repair: bool, quarantine: bool) -> list[
         return [Finding(name="threads", level="fail", told=told, advice="SUREFOOT_DEBUG=1 surefoot threads shows more")]
 
 
-def told_keys(keys: list[str], noun: str) -> str:
+def told_keys(keys: Sequence[str], noun: str, number: int | None = None) -> str:
     """Name a few threads of many."""
-    more = f" and {len(keys) - 3:,} more" if len(keys) > 3 else ""
-    return f"{count(len(keys), noun)}: {', '.join(map(one_line, keys[:3]))}{more}"
+    number = len(keys) if number is None else number
+    more = f" and {number - 3:,} more" if number > 3 else ""
+    return f"{count(number, noun)}: {', '.join(map(one_line, keys[:3]))}{more}"

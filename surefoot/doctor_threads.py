@@ -1,93 +1,234 @@
-"""What `surefoot doctor` finds among the threads: stalled ones, overdue questions, broken ones."""
+"""What `surefoot doctor` finds among the threads: stalled ones, overdue questions, broken ones.
+
+All threads are looked at, a page at a time, and of each finding only a few names are kept, so that memory is bounded.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.errors import InvalidUpdateError
 
-from checkpointers import KeyMissing, RecordDamaged, SaverError
+from checkpointers import (
+    KeyMissing,
+    RecordDamaged,
+    SaverError,
+    SaverUnavailable,
+    ThreadConflict,
+    ThreadFormatUnknown,
+    TypeNotAllowed,
+)
 from state import Checked, redact
 from surefoot.doctor import Finding, told_keys
-from surefoot.errors import UsageError
-from surefoot.pipelines import Pipeline, pipeline
+from surefoot.foreign import UNREADABLE
+from surefoot.pipelines import Pipeline, names, pipeline
+from surefoot.threads import raw_thread
 from surefoot.words import count, shell
 
 if TYPE_CHECKING:
     from surefoot.store import Store
     from surefoot.threads import ThreadRecord
 
-MAX_READ = 500
-"""Most threads that are read in full: the unfinished ones first."""
+AT_ONCE = 32
+"""Threads that are read at the same time."""
+DAY_S = 86_400.0
 
 
-async def examine_threads(store: Store, *, repair: bool = False, quarantine: bool = False) -> list[Finding]:
-    """Look through the threads that the server holds."""
-    findings = []
-    if repair:
-        told = f"{count(await store.repair(), 'thread')} read, the registry written anew"
-        findings.append(Finding(name="registry", level="ok", told=told))
-    records = await store.records()
-    findings.append(Finding(name="threads", level="ok", told=count(len(records), "thread")))
-    stalled = [record.key for record in records if record.status == "stalled"]
-    if stalled:
-        findings.append(Finding(name="stalled", level="warn", told=told_keys(stalled, "thread"),
-                                advice=shell("resume", "--all")))  # fmt: skip
-    now = time.time()
-    late = [r.key for r in records if r.waits_for == "person" and r.status == "waiting" and (r.until or now) < now]
-    if late:
-        findings.append(Finding(name="overdue", level="warn", told=told_keys(late, "question"), advice=shell("inbox")))
-    return findings + await _broken(store, records, quarantine=quarantine)
+@dataclass
+class Some:
+    """How many threads something is true of, and which the first ones are."""
+
+    number: int = 0
+    keys: list[str] = field(default_factory=list)
+    why: str = ""
+    """About the first."""
+
+    def add(self, key: str, why: str = "") -> None:
+        """Count one."""
+        self.number += 1
+        if len(self.keys) < 3:
+            self.keys.append(key)
+        self.why = self.why or why
+
+    def told(self, noun: str) -> str:
+        """Name a few of them."""
+        return told_keys(self.keys, noun, self.number)
 
 
-async def _broken(store: Store, records: list[ThreadRecord], *, quarantine: bool) -> list[Finding]:
-    """Read threads and check every value against its field; finished ones only as far as time allows."""
-    order = sorted(records, key=lambda record: record.status == "done")[:MAX_READ]
-    broken: dict[str, str] = {}
-    damaged: list[ThreadRecord] = []
-    key_missing = False
-    for record in order:
-        try:
-            why = await _why_broken(store, record)
-        except RecordDamaged as error:
-            why = redact(str(error))
-            key_missing = key_missing or isinstance(error, KeyMissing)
-            damaged.append(record)
-        if why:
-            broken[record.key] = why
-    # Without a key nobody can tell what is whole: it is the key that has to be found first.
-    if quarantine and damaged and not key_missing:
-        for record in damaged:
-            await store.put_aside(record)
-        told = f"{told_keys([record.key for record in damaged], 'damaged thread')} put aside"
-        return [Finding(name="quarantine", level="warn", told=told, advice="run these items again with --rerun")]
-    if not broken:
-        return [Finding(name="broken", level="ok", told=f"none, {count(len(order), 'thread')} read")]
-    first = next(iter(broken))
-    return [Finding(name="broken", level="fail", told=f"{told_keys(list(broken), 'thread')} ({broken[first]})",
-                    advice=f"{shell('explain', first)}; run the item again with --rerun, or put damaged "
-                    f"threads aside with {shell('doctor', '--quarantine')}")]  # fmt: skip
+@dataclass
+class Survey:
+    """What a look at all threads has found."""
+
+    threads: int = 0
+    today: int = 0
+    """Threads begun in the last 24 hours."""
+    stalled: Some = field(default_factory=Some)
+    overdue: Some = field(default_factory=Some)
+    broken: Some = field(default_factory=Some)
+    newer: Some = field(default_factory=Some)
+    """Of a format that a newer version writes."""
+    others: Some = field(default_factory=Some)
+    """With types that only the program knows that they belong to."""
+    damaged: list[ThreadRecord] = field(default_factory=list)
+    key_missing: bool = False
 
 
-async def _why_broken(store: Store, record: ThreadRecord) -> str:
+async def survey(store: Store, *, deep: bool = False, on_read: Callable[[int], None] = lambda _n: None) -> Survey:
+    """Look at all threads; `deep` reads the whole history of each, not its latest checkpoint alone."""
+    found, now = Survey(), time.time()
+    async for page in store.pages():
+        for record in page:
+            found.threads += 1
+            found.today += record.created_at > now - DAY_S
+            if record.status == "stalled":
+                found.stalled.add(record.key)
+            if record.status == "waiting" and record.waits_for == "person" and (record.until or now) < now:
+                found.overdue.add(record.key)
+        for start in range(0, len(page), AT_ONCE):
+            await asyncio.gather(*(_look(store, record, found, deep) for record in page[start : start + AT_ONCE]))
+        on_read(found.threads)
+    return found
+
+
+async def _look(store: Store, record: ThreadRecord, found: Survey, deep: bool) -> None:
+    """Read one thread and sort it in."""
     try:
-        raw = await store.channels(record.thread_id)
-        return _why_unreadable(pipeline(record.pipeline), raw.values)
-    except RecordDamaged:
+        why = await _why_broken(store, record, deep)
+    except RecordDamaged as error:
+        why = redact(str(error))
+        found.key_missing = found.key_missing or isinstance(error, KeyMissing)
+        found.damaged.append(record)
+        if found.key_missing:
+            # Nobody can tell what is whole, so nothing will be put aside.
+            found.damaged.clear()
+    except ThreadFormatUnknown as error:
+        found.newer.add(record.key, redact(str(error)))
+        return
+    except TypeNotAllowed as error:
+        if record.pipeline not in names():
+            found.others.add(record.key)
+            return
+        why = redact(str(error))
+    if why:
+        found.broken.add(record.key, why)
+
+
+async def _why_broken(store: Store, record: ThreadRecord, deep: bool) -> str:
+    """Return what is wrong with a thread's values, an empty text for nothing; raises what reading it raises."""
+    latest: RunnableConfig = {"configurable": {"thread_id": record.thread_id, "checkpoint_ns": ""}}
+    whole: RunnableConfig = {"configurable": {"thread_id": record.thread_id}}
+    try:
+        if deep:
+            async for _ in store.saver.alist(whole):
+                pass
+        stored = await store.saver.aget_tuple(latest)
+    except (SaverUnavailable, *UNREADABLE):
         raise
-    except (UsageError, SaverError) as error:
+    except SaverError as error:
         return redact(str(error))
+    if stored is None or record.pipeline not in names():
+        return ""
+    return _why_unreadable(pipeline(record.pipeline), raw_thread(stored).values)
 
 
 def _why_unreadable(found: Pipeline, values: dict[str, Any]) -> str:
     """Return the first value that its field would not take, or an empty string."""
     channels = found.graph.channels
-    for field, value in values.items():
-        channel = channels.get(field)
+    for name, value in values.items():
+        channel = channels.get(name)
         if isinstance(channel, Checked):
             try:
                 channel.adapter.validate_python(value)
             except (ValueError, InvalidUpdateError):
-                return f"field {field!r} holds a value that does not fit"
+                return f"field {name!r} holds a value that does not fit"
     return ""
+
+
+async def examine_threads(
+    store: Store,
+    *,
+    repair: bool = False,
+    quarantine: bool = False,
+    restore: Sequence[str] = (),
+    discard: Sequence[str] = (),
+    deep: bool = False,
+    on_read: Callable[[int], None] = lambda _n: None,
+) -> tuple[list[Finding], Survey]:
+    """Look through the threads that the server holds, after what was asked for is done."""
+    findings = [await _put_back(store, thread) for thread in restore]
+    findings += [await _deleted(store, thread) for thread in discard]
+    if repair:
+        told = f"{count(await store.repair(), 'thread')} read, the registry written anew"
+        findings.append(Finding(name="registry", level="ok", told=told))
+    found = await survey(store, deep=deep, on_read=on_read)
+    findings.append(Finding(name="threads", level="ok", told=count(found.threads, "thread")))
+    findings += _findings(found)
+    findings.append(await _broken(store, found, quarantine=quarantine))
+    return [*findings, *await _aside(store)], found
+
+
+def _findings(found: Survey) -> list[Finding]:
+    findings = []
+    if found.stalled.number:
+        told = found.stalled.told("thread")
+        findings.append(Finding(name="stalled", level="warn", told=told, advice=shell("resume", "--all")))
+    if found.overdue.number:
+        told = found.overdue.told("question")
+        findings.append(Finding(name="overdue", level="warn", told=told, advice=shell("inbox")))
+    if found.newer.number:
+        findings.append(Finding(name="newer", level="warn", told=f"{found.newer.told('thread')} ({found.newer.why})",
+                                advice="update this installation to the version of the others"))  # fmt: skip
+    if found.others.number:
+        number, _, keys = found.others.told("thread").partition(": ")
+        verb, whose = ("holds", "its") if found.others.number == 1 else ("hold", "their")
+        told = f"{number} {verb} types that only {whose} own program knows: {keys}"
+        findings.append(Finding(name="types of others", level="ok", told=told))
+    return findings
+
+
+async def _broken(store: Store, found: Survey, *, quarantine: bool) -> Finding:
+    # Without a key nobody can tell what is whole: it is the key that has to be found first.
+    if quarantine and found.damaged and not found.key_missing:
+        for record in found.damaged:
+            await store.put_aside(record)
+        keys = [record.key for record in found.damaged]
+        return Finding(name="quarantine", level="warn", told=f"{told_keys(keys, 'damaged thread')} put aside",
+                       advice="run these items again with --rerun")  # fmt: skip
+    if not found.broken.number:
+        return Finding(name="broken", level="ok", told=f"none, {count(found.threads, 'thread')} looked at")
+    first = found.broken.keys[0]
+    return Finding(name="broken", level="fail", told=f"{found.broken.told('thread')} ({found.broken.why})",
+                   advice=f"{shell('explain', first)}; run the item again with --rerun, or put damaged "
+                   f"threads aside with {shell('doctor', '--quarantine')}")  # fmt: skip
+
+
+async def _aside(store: Store) -> list[Finding]:
+    """Tell of the threads that were put aside, now or earlier; with `--json` all of them are named."""
+    keys = await store.put_aside_before()
+    if not keys:
+        return []
+    advice = f"{shell('doctor', '--restore', keys[0])} puts one back as it was, --discard deletes it"
+    return [Finding(name="put aside", level="warn", told=told_keys(keys, "thread"), advice=advice, threads=keys)]
+
+
+async def _put_back(store: Store, thread: str) -> Finding:
+    try:
+        if await store.restore(thread):
+            return Finding(name="restore", level="ok", told=f"{thread} is back as it was")
+        told, advice = f"nothing of {thread} was put aside", shell("doctor")
+    except ThreadConflict as error:
+        told, advice = redact(str(error)), f"to have the old one back, delete the new one first, or {thread} stays"
+    except SaverError as error:
+        told, advice = redact(str(error)), ""
+    return Finding(name="restore", level="fail", told=told, advice=advice)
+
+
+async def _deleted(store: Store, thread: str) -> Finding:
+    if await store.discard(thread):
+        return Finding(name="discard", level="ok", told=f"what was put aside of {thread} is deleted")
+    return Finding(name="discard", level="fail", told=f"nothing of {thread} was put aside", advice=shell("doctor"))

@@ -15,7 +15,7 @@ from checkpointers import LeaseLost
 from nodes.retry import WAIT_KIND
 from state import RunContext
 from surefoot.bill import Effort
-from surefoot.errors import ThreadBusy, UsageError
+from surefoot.errors import UsageError, taken_over
 from surefoot.pipelines import Pipeline
 from surefoot.threads import RawThread, ThreadRecord
 
@@ -94,11 +94,11 @@ async def drive(
             elif "__interrupt__" in chunk:
                 interrupts += [{"id": item.id, "value": item.value} for item in chunk["__interrupt__"]]
             if record.thread_id in store.leases.lost:
-                raise ThreadBusy(f"thread {record.key} was taken over by another process while this one was frozen")
+                raise taken_over(record.key)
             if mode == "values" and draining():
                 raise Drained
     except LeaseLost as error:
-        raise ThreadBusy(f"thread {record.key} was taken over by another process: {error}") from error
+        raise taken_over(record.key) from error
     finally:
         await stream.aclose()  # type: ignore[attr-defined] # LangGraph returns an async generator
     values.pop("__interrupt__", None)

@@ -1,65 +1,86 @@
 """Threads that the runner did not begin, or that went on without it: from Studio, `graph.invoke`, other programs.
 
-Their savers share the registry, so they are listed; what a runner's record would say is read from their checkpoints.
+Their savers share the registry, so they are listed. Where they stand is what the registry says; what else a runner's
+record would say is read from their checkpoints, as far as these can be read here.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 
-from checkpointers import AsyncRedisSaver, RecordDamaged, ThreadEntry, TypeNotAllowed
+from checkpointers import AsyncRedisSaver, RecordDamaged, ThreadEntry, ThreadFormatUnknown, TypeNotAllowed
+from state import redact
 from surefoot.drive import result_of, updated, waiting
 from surefoot.errors import UsageError
 from surefoot.pipelines import pipeline as find_pipeline
 from surefoot.threads import RawThread, ThreadRecord, raw_thread
 
-MOST: Final = 500
-"""Threads of others that a listing reads; the ones that changed last."""
+UNREADABLE: Final = (RecordDamaged, TypeNotAllowed, ThreadFormatUnknown)
+"""What one thread's checkpoints can be without any other thread being concerned."""
 
 
 async def foreign_records(
-    saver: AsyncRedisSaver, entries: Sequence[ThreadEntry], held: Sequence[bool]
-) -> dict[str, ThreadRecord | None]:
-    """Return a record by id for each of the newest entries; None for a thread that is gone.
+    saver: AsyncRedisSaver, entries: Sequence[ThreadEntry], held: Sequence[bool | None]
+) -> list[ThreadRecord | None]:
+    """Return a record for each entry; None for a thread that is gone.
 
-    `held` tells for each entry whether a living worker has its lease.
+    `held` tells for each entry whether a living worker has its lease, None where that cannot be known.
     """
-    some = list(zip(entries, held, strict=True))[:MOST]
-    found = await asyncio.gather(*(_record(saver, entry, alive) for entry, alive in some))
-    return {entry.thread_id: record for (entry, _), record in zip(some, found, strict=True)}
+    return list(await asyncio.gather(*map(_record, [saver] * len(entries), entries, map(bool, held))))
 
 
 async def _record(saver: AsyncRedisSaver, entry: ThreadEntry, held: bool) -> ThreadRecord | None:
-    config: RunnableConfig = {"configurable": {"thread_id": entry.thread_id, "checkpoint_ns": ""}}
-    try:
-        found = await saver.aget_tuple(config)
-    except (RecordDamaged, TypeNotAllowed) as error:
-        record = ThreadRecord(thread_id=entry.thread_id, key=entry.thread_id, pipeline="", item_id=entry.thread_id)
-        told = {"foreign": True, "status": "failed", "error": str(error), "updated_at": entry.changed_at}
-        return record.model_copy(update=told)
-    return None if found is None else _standing(_begun(entry, found), entry, raw_thread(found), held)
-
-
-def _begun(entry: ThreadEntry, found: CheckpointTuple) -> ThreadRecord:
+    found = await _latest(saver, entry.thread_id)
+    if found is None:
+        return None
+    if not readable(found):
+        return _by_entry(entry, held).model_copy(update={"unreadable": redact(str(found))})
     metadata = found.metadata
-    name = str(metadata.get("pipeline") or metadata.get("graph_id") or "")
+    begun = {
+        "pipeline": str(metadata.get("pipeline") or metadata.get("graph_id") or ""),
+        "graph_version": str(metadata.get("graph_version", "")),
+    }
+    return _standing(_by_entry(entry, held).model_copy(update=begun), entry, raw_thread(found), held)
+
+
+async def _latest(saver: AsyncRedisSaver, thread_id: str) -> CheckpointTuple | Exception | None:
+    """Return the latest checkpoint of a thread, or why it cannot be read."""
+    config: RunnableConfig = {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
+    try:
+        return await saver.aget_tuple(config)
+    except UNREADABLE as error:
+        return error
+
+
+def readable(found: CheckpointTuple | Exception) -> TypeGuard[CheckpointTuple]:
+    """Tell whether a checkpoint was read."""
+    return not isinstance(found, Exception)
+
+
+def _by_entry(entry: ThreadEntry, held: bool) -> ThreadRecord:
+    """Return what the registry alone tells, which needs no types."""
     return ThreadRecord(
         thread_id=entry.thread_id,
         key=entry.thread_id,
-        pipeline=name,
+        pipeline="",
         item_id=entry.thread_id,
-        graph_version=str(metadata.get("graph_version", "")),
         foreign=True,
+        status=entry.status(held=held),
+        updated_at=entry.changed_at,
+        error=entry.error,
+        waits_for="person" if entry.interrupts else "",
+        until=min((one.due_at for one in entry.interrupts if one.due_at is not None), default=None),
+        tier=next((one.tier for one in entry.interrupts if one.tier), ""),
     )
 
 
 def _standing(record: ThreadRecord, entry: ThreadEntry, raw: RawThread, held: bool) -> ThreadRecord:
-    """Return the record with where the thread stands by its checkpoint."""
+    """Return the record with where the thread stands by its entry and its checkpoint."""
     status = entry.status(held=held)
     waits_for, until = waiting(raw)
     told: dict[str, Any] = {"status": status, "updated_at": entry.changed_at, "waits_for": waits_for, "until": until}
@@ -77,16 +98,18 @@ def _standing(record: ThreadRecord, entry: ThreadEntry, raw: RawThread, held: bo
 async def gone_on(
     saver: AsyncRedisSaver, records: Sequence[ThreadRecord], entries: Sequence[ThreadEntry]
 ) -> list[ThreadRecord]:
-    """Return the records with those brought up to date whose question was answered without the runner."""
+    """Return the records with those brought up to date that tell less than the threads themselves.
+
+    A question was answered without the runner, or the runner was killed between a question and its record.
+    """
 
     async def one(record: ThreadRecord, entry: ThreadEntry) -> ThreadRecord:
-        if record.status != "waiting" or entry.interrupts or not entry.checkpoint_id:
+        asks = bool(entry.interrupts)
+        if not entry.checkpoint_id or (record.status, asks) not in (("waiting", False), ("stalled", True)):
             return record
-        config: RunnableConfig = {"configurable": {"thread_id": record.thread_id, "checkpoint_ns": ""}}
-        try:
-            found = await saver.aget_tuple(config)
-        except (RecordDamaged, TypeNotAllowed):
+        found = await _latest(saver, record.thread_id)
+        if found is None or not readable(found):
             return record
-        return record if found is None else _standing(record, entry, raw_thread(found), held=False)
+        return _standing(record, entry, raw_thread(found), held=False)
 
     return list(await asyncio.gather(*map(one, records, entries)))

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from checkpointers import AsyncRedisSaver, Lease
+from checkpointers import AsyncRedisSaver, Lease, ThreadFormatUnknown
 
 _log = logging.getLogger("surefoot.leases")
 
@@ -100,10 +100,22 @@ class Leases:
         if lease is not None:
             await self._saver.arelease_lease(lease)
 
-    async def alive(self, thread_ids: list[str]) -> list[bool]:
-        """Tell for each thread whether a living process holds its lease."""
-        holders = await asyncio.gather(*map(self._saver.alease_holder, thread_ids))
-        return [bool(holder) and not _has_ended(holder) for holder in holders]
+    def token(self, thread_id: str) -> str:
+        """Return the fencing token of the lease that this process holds on a thread, an empty text for none."""
+        lease = self._held.get(thread_id)
+        return lease.token if lease is not None else ""
+
+    async def alive(self, thread_ids: list[str]) -> list[bool | None]:
+        """Tell for each thread whether a living process holds its lease, None for a thread of an unknown format."""
+
+        async def one(thread_id: str) -> bool | None:
+            try:
+                holder = await self._saver.alease_holder(thread_id)
+            except ThreadFormatUnknown:
+                return None
+            return bool(holder) and not _has_ended(holder)
+
+        return list(await asyncio.gather(*map(one, thread_ids)))
 
     async def _renew_forever(self) -> None:
         while True:

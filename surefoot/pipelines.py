@@ -1,10 +1,11 @@
-"""The pipelines that the front door knows, by name."""
+"""The pipelines that the front door knows, by name: ours, and those that `register` adds."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
@@ -29,6 +30,7 @@ class Pipeline:
 
     name: str
     module: str
+    """Of yours: `notes:graph`, a module and the graph in it, with `TASKS` by name. Of ours: a module of `graphs`."""
     input: type[BaseModel]
     required: tuple[str, ...]
     row_fields: tuple[str, ...]
@@ -44,7 +46,8 @@ class Pipeline:
     @property
     def graph(self) -> CheckedGraph:
         """The compiled graph, imported at first use."""
-        return cast(CheckedGraph, importlib.import_module(f"graphs.{self.module}").graph)
+        module, _, name = self.module.partition(":")
+        return cast(CheckedGraph, getattr(_module(module if name else f"graphs.{module}"), name or "graph"))
 
     @property
     def state(self) -> type[RunState]:
@@ -54,12 +57,14 @@ class Pipeline:
     @property
     def version(self) -> str:
         """Version of the graph, as it stands in every checkpoint's metadata."""
-        return str(importlib.import_module(f"graphs.{self.module}").VERSION)
+        return str(((self.graph.config or {}).get("metadata") or {}).get("graph_version", ""))
 
     @property
     def tasks(self) -> Mapping[str, Task[Any, Any]]:
         """The tasks by name."""
-        return cast(Mapping[str, Task[Any, Any]], importlib.import_module(f"tasks.{self.module}").TASKS)
+        module, _, graph = self.module.partition(":")
+        found = _module(module if graph else f"tasks.{module}")
+        return cast(Mapping[str, Task[Any, Any]], getattr(found, "TASKS", {}) if graph else found.TASKS)
 
     def providers(self, context: RunContext) -> dict[str, str]:
         """Return the ladder entry that each task starts with; raises `ConfigurationError` for an unknown provider."""
@@ -196,13 +201,60 @@ _PIPELINES = {
 }
 
 
+_REGISTERED: dict[str, Pipeline] = {}
+
+
+def register(pipeline: Pipeline) -> None:
+    """Make a pipeline of yours known to the front door of this process; raises `UsageError` for a name that is taken.
+
+    The command line imports the modules that `SUREFOOT_PIPELINES` names, which call this.
+    """
+    if pipeline.name in _PIPELINES or _REGISTERED.get(pipeline.name, pipeline) != pipeline:
+        raise UsageError(f"there is a pipeline {pipeline.name!r} already: choose another name")
+    _REGISTERED[pipeline.name] = pipeline
+
+
 def names() -> list[str]:
     """Return the names of all pipelines."""
-    return list(_PIPELINES)
+    _load_named()
+    return [*_PIPELINES, *_REGISTERED]
 
 
 def pipeline(name: str) -> Pipeline:
     """Return a pipeline by name; raises `UsageError` naming those that exist."""
-    if name not in _PIPELINES:
-        raise UsageError(f"there is no pipeline {name!r}; known: {', '.join(_PIPELINES)}")
-    return _PIPELINES[name]
+    if name in _PIPELINES:
+        return _PIPELINES[name]
+    known = names()
+    if name not in known:
+        raise UsageError(f"there is no pipeline {name!r}; known: {', '.join(known)}")
+    return _REGISTERED[name]
+
+
+def stored_types() -> list[type[Any]]:
+    """Return the types of yours that checkpoints may hold: the schemas of the registered graphs and their subgraphs.
+
+    Ours store plain data alone, so their graphs need not be loaded for that.
+    """
+    _load_named()
+    graphs = [found.graph for found in _REGISTERED.values()]
+    inner = [graph for outer in graphs for _, graph in outer.get_subgraphs(recurse=True)]
+    builders = [getattr(graph, "builder", None) for graph in (*graphs, *inner)]
+    return list(dict.fromkeys(schema for builder in builders if builder is not None for schema in builder.schemas))
+
+
+def _load_named() -> None:
+    """Import the modules that the settings name, which register pipelines."""
+    from surefoot.settings import settings
+
+    for name in settings().pipelines.split(","):
+        if name.strip():
+            _module(name.strip())
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0] and error.name != name:
+            raise
+        raise UsageError(f"there is no module {name!r}: is its folder on PYTHONPATH?") from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,7 @@ from surefoot.drive import (
     updated,
     waiting,
 )
-from surefoot.errors import ThreadBusy, UsageError
+from surefoot.errors import Refused, ThreadBusy, UsageError, taken_over
 from surefoot.inputs import BadLine, Item
 from surefoot.leases import TTL_S
 from surefoot.pipelines import Pipeline
@@ -39,6 +39,9 @@ from surefoot.threads import RawThread, ThreadRecord, readable_key, thread_id
 
 INLINE_WAIT_S = 20.0
 """Longest wait in seconds that a thread sleeps through while it holds one of the parallel slots."""
+
+SWEEP_EVERY = 200
+"""Items after which a few entries of expired threads are taken off the list, as they are at the end of each run."""
 
 
 @dataclass
@@ -64,10 +67,6 @@ class Summary:
         name = "stalled" if result.status == "running" else result.status
         setattr(self, name, getattr(self, name) + 1)
         self.reused += not result.fresh
-
-
-class Refused(SurefootError):
-    """The id of an item was run before with another content."""
 
 
 class Runner:
@@ -132,7 +131,9 @@ class Runner:
         """Keep a bounded number of items under way; those that wait for a time hold no slot."""
         under_way: set[asyncio.Task[None]] = set()
         try:
-            for item in items:
+            for number, item in enumerate(items, 1):
+                if number % SWEEP_EVERY == 0:
+                    await self.store.sweep()
                 await self._slots.acquire()
                 if self._stop.is_set():
                     self._slots.release()
@@ -143,6 +144,7 @@ class Runner:
         finally:
             if under_way:
                 await asyncio.gather(*under_way)
+        await self.store.sweep()
         if self._crash is not None:
             raise self._crash
 
@@ -179,14 +181,17 @@ class Runner:
         self._working[tid] = asyncio.current_task()  # type: ignore[assignment] # we are inside a task
         try:
             async with self._lease(tid) as leased:
-                # A lease that is lost on the way, while this process is frozen, ends as one that was not to be had.
-                with suppress(LeaseLost):
-                    if leased:
-                        record, known = await self._record(item, tid)
-                        return known or await self._drive(item, record)
-                record = await self.store.get(tid) or self._new_record(item, tid)
-                return make_result(self.pipeline, record, {}, "running", error="another process works on it",
-                                   line=item.line, fresh=False)  # fmt: skip
+                if not leased:
+                    record = await self.store.get(tid) or self._new_record(item, tid)
+                    return make_result(self.pipeline, record, {}, "running", error="another process works on it",
+                                       line=item.line, fresh=False)  # fmt: skip
+                record, known = await self._record(item, tid)
+                return known or await self._drive(item, record)
+        except (ThreadBusy, LeaseLost) as error:
+            # Whoever has the thread now writes its record, so this one tells what it knows and writes nothing.
+            record = self._new_record(item, tid)
+            told = error if isinstance(error, ThreadBusy) else taken_over(record.key)
+            return make_result(self.pipeline, record, {}, "running", error=str(told), line=item.line)
         finally:
             self._working.pop(tid, None)
             self._sleeping.pop(tid, None)
@@ -268,9 +273,7 @@ class Runner:
             self.stop_error = self.stop_error or error
             self._halt(str(error))
             result = await self._cut_off(item, record, "stalled", str(error))
-        except ThreadBusy as error:
-            return make_result(self.pipeline, record, {}, "running", error=str(error), line=item.line)
-        except SaverError:
+        except (ThreadBusy, SaverError):
             raise
         except SurefootError as error:
             result = await self._cut_off(item, record, "failed", str(error))

@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from checkpointers import AsyncRedisSaver, Encryption, ThreadEntry, connect_async, server_errors, thread_keys
-from nodes.call import Guard, limits_of
+from checkpointers import (
+    AsyncRedisSaver,
+    Encryption,
+    LeaseLost,
+    SaverError,
+    connect_async,
+    server_errors,
+    thread_keys,
+)
+from nodes.call import Guard, limits_of, set_sealer
 from nodes.call.redis_guard import RedisGuard
 from nodes.drift import Drift
-from surefoot.errors import UsageError
-from surefoot.foreign import foreign_records, gone_on
+from surefoot.drive import result_of, updated
+from surefoot.errors import UsageError, taken_over
+from surefoot.foreign import UNREADABLE
 from surefoot.leases import Leases
+from surefoot.listing import Listing
+from surefoot.pipelines import pipeline as find_pipeline
+from surefoot.pipelines import stored_types
+from surefoot.records import PAGE, Records, record_key
 from surefoot.settings import settings
 from surefoot.telemetry import start_telemetry
 from surefoot.threads import RawThread, Status, ThreadRecord, id_of_key, raw_thread
 
+_log = logging.getLogger("surefoot.store")
+
 INDEX = "surefoot:threads"
 """Sorted set of thread ids in which earlier versions listed all threads."""
-
-_PAGE = 500
-
-
-def record_key(thread_id: str) -> str:
-    """Return the key of a thread's record."""
-    return f"surefoot:thread:{{{thread_id}}}"
 
 
 def drift_key(pipeline: str, namespace: str) -> str:
@@ -39,11 +48,13 @@ def drift_key(pipeline: str, namespace: str) -> str:
 class Store:
     """Saver, thread records, leases and the guard of all calls on one connection pool."""
 
-    def __init__(self, client: Any, saver: AsyncRedisSaver, guard: Guard) -> None:
+    def __init__(self, client: Any, saver: AsyncRedisSaver, guard: Guard, encryption: Encryption | None = None) -> None:
         self.saver = saver
         self.leases = Leases(saver)
         self.guard = guard
         self._client = client
+        self._records = Records(client, encryption)
+        self._listing = Listing(saver, self._records, self.leases)
 
     async def ping(self) -> None:
         """Ask the server for a sign of life, so that one that cannot be used is told before anything is begun."""
@@ -51,21 +62,26 @@ class Store:
             await self._client.ping()
 
     async def save(self, record: ThreadRecord) -> None:
-        """Write a thread's record and put it at the top of the list; a finished thread gets its end."""
+        """Write a thread's record and put it at the top of the list; a finished thread gets its end.
+
+        Raises `ThreadBusy` when the lease that it was taken under has passed to another process.
+        """
         finished = record.status in ("done", "failed")
         keep_ms = round(settings().retention_days * 86_400_000)
-        if finished and record.status == "done" and settings().compact:
-            await self.saver.aprune([record.thread_id])
         expires = finished and keep_ms > 0
-        if expires or record.expires:
-            # A thread that is taken up again has no end.
-            await self.saver.aexpire_thread(record.thread_id, keep_ms / 1000 if expires else None)
-        record = record.model_copy(update={"expires": expires, "foreign": False})
-        with server_errors(self._client):
-            await self._client.set(
-                record_key(record.thread_id), record.model_dump_json(), px=keep_ms if expires else None
-            )
-        await self.saver.anote_thread(record.thread_id)
+        token = self.leases.token(record.thread_id)
+        try:
+            if finished and record.status == "done" and settings().compact:
+                await self.saver.aprune([record.thread_id])
+            if expires or record.expires:
+                # A thread that is taken up again has no end.
+                await self.saver.aexpire_thread(record.thread_id, keep_ms / 1000 if expires else None)
+            record = record.model_copy(update={"expires": expires, "foreign": False, "unreadable": ""})
+            if not await self._records.write(record, token, keep_ms if expires else None):
+                raise taken_over(record.key)
+            await self.saver.anote_thread(record.thread_id)
+        except LeaseLost as error:
+            raise taken_over(record.key) from error
 
     async def drift(self, pipeline: str, namespace: str) -> Drift:
         """Return the watches over the results of a pipeline, new ones where there are none."""
@@ -83,44 +99,53 @@ class Store:
 
     async def get(self, thread_id: str) -> ThreadRecord | None:
         """Return a thread's record as it was written, or None."""
-        with server_errors(self._client):
-            raw = await self._client.get(record_key(thread_id))
-        return None if raw is None else ThreadRecord.model_validate_json(raw)
+        return await self._records.get(thread_id)
 
     async def find(self, thread: str) -> ThreadRecord:
         """Return the record of a thread by UUID or readable key, with its status as it is now; raises `UsageError`."""
-        record = await self.get(id_of_key(thread))
-        entry = await self.saver.afind_thread(id_of_key(thread)) or await self.saver.afind_thread(thread)
-        if record is not None:
-            (record,) = await gone_on(self.saver, [record], [entry]) if entry else [record]
-            return (await self._with_live_status([record]))[0]
-        elsewhere = await self._foreign([entry]) if entry else []
-        if not elsewhere:
+        found = await self.saver.afind_thread(id_of_key(thread)) or await self.saver.afind_thread(thread)
+        listed = await self._listing.of([found]) if found else []
+        if not listed and (record := await self.get(id_of_key(thread))) is not None:
+            listed = await self._listing.with_live_status([record])
+        if not listed:
             raise UsageError(f"there is no thread {thread!r}; `surefoot threads` lists them")
-        return elsewhere[0]
+        return listed[0]
+
+    async def pages(
+        self, status: str | None = None, pipeline: str | None = None, namespace: str | None = None
+    ) -> AsyncIterator[list[ThreadRecord]]:
+        """Yield the records of all threads, or of those that fit, in pages, the last changed first."""
+        await self._take_over_index()
+        await self.sweep()
+        async for page in self._listing.pages(status, pipeline, namespace):
+            yield page
 
     async def records(
         self, status: str | None = None, pipeline: str | None = None, namespace: str | None = None
     ) -> list[ThreadRecord]:
         """Return the records of all threads, or of those that fit, the last changed first."""
-        entries = await self._listed()
-        own = await self._read([entry.thread_id for entry in entries])
-        begun_here = [(own[entry.thread_id], entry) for entry in entries if entry.thread_id in own]
-        current = await gone_on(self.saver, [record for record, _ in begun_here], [entry for _, entry in begun_here])
-        known = {record.thread_id: record for record in await self._with_live_status(current)}
-        others = await self._foreign([entry for entry in entries if entry.thread_id not in own])
-        known |= {record.thread_id: record for record in others}
-        records = [known[entry.thread_id] for entry in entries if entry.thread_id in known]
-        fitting = [r for r in records if pipeline in (None, r.pipeline) and namespace in (None, r.namespace)]
-        return [record for record in fitting if status in (None, record.status)]
+        return [record async for page in self.pages(status, pipeline, namespace) for record in page]
 
-    async def latest(self, pipeline: str, limit: int = _PAGE) -> list[ThreadRecord]:
+    async def latest(self, pipeline: str, limit: int = PAGE) -> list[ThreadRecord]:
         """Return the finished ones among the threads of a pipeline that changed last, at most `limit` looked at."""
-        found = await self._read([entry.thread_id for entry in await self._listed(limit)])
+        await self._take_over_index()
+        found = await self._records.get_all([entry.thread_id for entry in await self.saver.alist_threads(limit)])
         return [record for record in found.values() if record.pipeline == pipeline and record.status == "done"]
 
-    async def _listed(self, limit: int | None = None) -> list[ThreadEntry]:
-        """Return what the saver has registered, the last changed first."""
+    async def settled(self, thread_ids: Sequence[str]) -> set[str]:
+        """Return which of some threads have nothing left to do for now: they are done, or wait."""
+        found = await self._records.get_all(list(thread_ids))
+        return {record.thread_id for record in found.values() if record.status in ("done", "waiting")}
+
+    async def sweep(self) -> None:
+        """Remove some entries of threads that have expired from the list; what cannot be done now is done later."""
+        try:
+            await self.saver.asweep(beside=record_key)
+        except SaverError as error:
+            _log.warning("expired threads were not taken off the list: %s", type(error).__name__)
+
+    async def _take_over_index(self) -> None:
+        """Register what an earlier version listed in its own index."""
         with server_errors(self._client):
             listed_before = [raw.decode() for raw in await self._client.zrange(INDEX, 0, -1)]
         if listed_before:
@@ -130,60 +155,63 @@ class Store:
                 await self.saver.anote_thread(thread_id)
             with server_errors(self._client):
                 await self._client.delete(INDEX)
-        return await self.saver.alist_threads(limit)
 
     async def repair(self) -> int:
         """Write the list of threads anew from checkpoints and records; return how many threads were read."""
         read = await self.saver.areconcile()
-        with server_errors(self._client):
-            async for key in self._client.scan_iter(match=record_key("*"), count=1000):
-                thread_id = key.decode().removeprefix("surefoot:thread:{").removesuffix("}")
-                if await self.saver.afind_thread(thread_id) is None:
-                    await self.saver.anote_thread(thread_id)
+        async for thread_id in self._records.ids():
+            if await self.saver.afind_thread(thread_id) is None:
+                await self.saver.anote_thread(thread_id)
         return read
-
-    async def _read(self, ids: list[str]) -> dict[str, ThreadRecord]:
-        """Return the records of threads that the runner has one of, by thread id."""
-        raws: list[bytes | None] = []
-        with server_errors(self._client):
-            for start in range(0, len(ids), _PAGE):
-                pipe = self._client.pipeline(transaction=False)
-                for thread_id in ids[start : start + _PAGE]:
-                    pipe.get(record_key(thread_id))
-                raws += await pipe.execute()
-        return {
-            thread_id: ThreadRecord.model_validate_json(raw)
-            for thread_id, raw in zip(ids, raws, strict=True)
-            if raw is not None
-        }
-
-    async def _foreign(self, entries: list[ThreadEntry]) -> list[ThreadRecord]:
-        """Return records of threads that the runner did not begin; one whose time was over leaves the registry."""
-        found = await foreign_records(self.saver, entries, await self.leases.alive([e.thread_id for e in entries]))
-        gone = [thread_id for thread_id, record in found.items() if record is None]
-        if gone:
-            await self.saver.areconcile(gone)
-        return [record for record in found.values() if record is not None]
-
-    async def _with_live_status(self, records: list[ThreadRecord]) -> list[ThreadRecord]:
-        """A thread that says `running` without a living lease has stalled: its process is gone."""
-        running = [record for record in records if record.status == "running"]
-        alive = await self.leases.alive([record.thread_id for record in running])
-        stalled = {record.thread_id for record, lives in zip(running, alive, strict=True) if not lives}
-        return [r.model_copy(update={"status": "stalled"}) if r.thread_id in stalled else r for r in records]
 
     async def forget(self, thread_id: str) -> None:
         """Delete a thread: checkpoints first, then its record, so that a crash in between leaves it findable."""
-        await self.saver.adelete_thread(thread_id)
+        try:
+            await self.saver.adelete_thread(thread_id)
+        except LeaseLost as error:
+            raise taken_over(thread_id) from error
         await self.guard.forget(thread_id)
-        with server_errors(self._client):
-            await self._client.delete(record_key(thread_id))
+        if not await self._records.drop(thread_id, self.leases.token(thread_id)):
+            raise taken_over(thread_id)
 
     async def put_aside(self, record: ThreadRecord) -> None:
         """Take a thread whose checkpoints are damaged out of the way; its record says what became of it."""
         await self.saver.aquarantine(record.thread_id)
-        told = "its checkpoints are damaged and were put aside: run the item again with --rerun"
-        await self.save(record.model_copy(update={"status": "failed", "error": told, "waits_for": "", "until": None}))
+        if not record.foreign:
+            told = "its checkpoints are damaged and were put aside: run the item again with --rerun"
+            failed = {"status": "failed", "error": told, "waits_for": "", "until": None}
+            await self.save(record.model_copy(update=failed))
+
+    async def put_aside_before(self) -> list[str]:
+        """Return the keys of the threads that were put aside; one that the runner did not begin has its id."""
+        ids = await self.saver.alist_quarantined()
+        records = await self._records.get_all(ids)
+        return [records[thread_id].key if thread_id in records else thread_id for thread_id in ids]
+
+    async def restore(self, thread: str) -> bool:
+        """Put a thread back that was put aside; return whether there was one. Raises the saver's `ThreadConflict`."""
+        for thread_id in dict.fromkeys((id_of_key(thread), thread)):
+            if await self.saver.arestore(thread_id):
+                await self._read_again(thread_id)
+                return True
+        return False
+
+    async def discard(self, thread: str) -> bool:
+        """Delete for good what was put aside of a thread; return whether there was anything."""
+        return any([await self.saver.adiscard_quarantined(one) for one in dict.fromkeys((id_of_key(thread), thread))])
+
+    async def _read_again(self, thread_id: str) -> None:
+        """Write the record of a thread that is back: it says that its checkpoints are gone."""
+        record = await self.get(thread_id)
+        if record is None:
+            return
+        try:
+            raw = await self.channels(thread_id)
+            pipeline = find_pipeline(record.pipeline)
+        except (*UNREADABLE, UsageError) as error:
+            await self.save(record.model_copy(update={"error": f"put back, and not readable: {error}"}))
+        else:
+            await self.save(updated(record, result_of(pipeline, record, raw), raw))
 
     async def memory_of(self, thread_ids: list[str]) -> list[int]:
         """Return the bytes of memory that each thread takes, its record included."""
@@ -204,19 +232,28 @@ class Store:
 
     async def acquire(self, thread_id: str) -> bool:
         """Take the lease of a thread; False when a living process holds it."""
-        return await self.leases.acquire(thread_id)
+        if not await self.leases.acquire(thread_id):
+            return False
+        await self._records.take(thread_id, self.leases.token(thread_id))
+        return True
 
     async def release(self, thread_id: str) -> None:
         """Give the lease of a thread back."""
         await self.leases.release(thread_id)
 
-    async def server_info(self) -> dict[str, Any]:
-        """Return what the server tells about itself, for `surefoot doctor`."""
+    async def server_infos(self) -> dict[str, dict[str, Any]]:
+        """Return what the server tells about itself, by its name; of a cluster what each primary tells."""
         with server_errors(self._client):
-            info: dict[str, Any] = await self._client.info()
-            for name in ("maxmemory-policy", "appendonly"):
-                found = await self._client.config_get(name)
-                info |= {_text(key): _text(value) for key, value in found.items()}
+            if not hasattr(self._client, "get_primaries"):
+                return {"server": await self._info()}
+            await self._client.initialize()
+            return {node.name: await self._info(target_nodes=node) for node in self._client.get_primaries()}
+
+    async def _info(self, **where: Any) -> dict[str, Any]:
+        info: dict[str, Any] = dict(await self._client.info(**where))
+        for name in ("maxmemory-policy", "appendonly"):
+            found = await self._client.config_get(name, **where)
+            info |= {_text(key): _text(value) for key, value in found.items()}
         return info
 
 
@@ -235,10 +272,13 @@ async def open_store(url: str | None = None, *, guard: Guard | None = None) -> A
         encryption = Encryption.from_environment()
     except (ValueError, ImportError) as error:
         raise UsageError(str(error)) from None
+    if encryption is not None:
+        set_sealer(encryption)
     async with connect_async(url or settings().redis_url) as client:
-        shared = RedisGuard(client, limits_of(settings()))
+        shared = RedisGuard(client, limits_of(settings()), sealer=encryption)
         try:
-            yield Store(client, AsyncRedisSaver(client, encryption=encryption, registry=True), guard or shared)
+            saver = AsyncRedisSaver(client, encryption=encryption, registry=True, allow=stored_types())
+            yield Store(client, saver, guard or shared, encryption)
         finally:
             await shared.aclose()
 

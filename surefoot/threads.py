@@ -83,6 +83,8 @@ class ThreadRecord(BaseModel):
     """Whether the thread and this record are deleted after the time for which finished threads are kept."""
     foreign: bool = False
     """Whether another program began it: listed and explained, and resumed only when it is named."""
+    unreadable: str = ""
+    """One line about why this process cannot read the thread; where it stands is known all the same."""
     context: RunContext = Field(default_factory=RunContext)
     """What the run was started with; LangGraph does not persist it."""
 

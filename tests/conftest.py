@@ -30,9 +30,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _fresh_settings() -> None:
     """Forget settings that another test has read from its environment."""
-    from nodes.call import reset_call_settings
+    from nodes.call import reset_call_settings, set_sealer
     from surefoot.settings import settings
 
+    set_sealer(None)
     reset_call_settings()
     settings.cache_clear()
 

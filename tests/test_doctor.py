@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 from cli_tools import TICKETS, Cli, write_tickets
+from servers import config_of, put_values
 
-from surefoot.doctor_server import eviction
+from checkpointers import RedisSaver, thread_keys
+from surefoot.doctor_server import eviction, examine_server
+from surefoot.doctor_threads import examine_threads
 from surefoot.store import open_store
 from surefoot.testing import OpenAIEndpoint
 
@@ -118,6 +121,57 @@ def test_stalled_overdue_and_broken_threads_are_found(cli: Cli, embedded_url: st
     assert story.status == 0
     assert "'attempts' is of a wrong type (str)" in story.out
     assert "Traceback" not in story.err
+
+
+async def test_damage_is_found_in_every_thread_and_deep_in_its_history(valkey_url: str) -> None:
+    url = f"{valkey_url.rpartition('/')[0]}/6"
+    with RedisSaver.from_url(url, registry=True) as saver:
+        config = put_values(saver, config_of("deep"), a=1)
+        put_values(saver, config, a=2)
+        put_values(saver, config_of("old"), a=1)
+        for thread, record in (("deep", min), ("old", max)):
+            data = thread_keys(thread)[0]
+            name = record(field for field in saver.client.hkeys(data) if field.startswith(b"c"))
+            saver.client.hset(data, name, b"cut")
+        for number in range(520):
+            put_values(saver, config_of(f"t{number}"), a=1)
+    seen: list[int] = []
+    async with open_store(url) as store:
+        findings, _ = await examine_threads(store, on_read=seen.append)
+        broken = next(finding for finding in findings if finding.name == "broken")
+        assert broken.told.startswith("1 thread: old (")
+        assert seen[-1] == 522
+        assert len(seen) == 3, "page by page"
+        findings, _ = await examine_threads(store, deep=True, quarantine=True)
+        aside = next(finding for finding in findings if finding.name == "put aside")
+        assert aside.threads == ["deep", "old"]
+        assert await store.get("deep") is None, "a thread of another program gets no record of ours"
+        assert await store.restore("deep")
+
+
+async def test_each_primary_of_a_cluster_is_looked_at(cluster_service_url: str) -> None:
+    with RedisSaver.from_url(cluster_service_url, registry=True) as saver:
+        put_values(saver, config_of("doctor"), a=1)
+        client: Any = saver.client
+        first, *others = client.get_primaries()
+        client.config_set("appendonly", "yes", target_nodes=[first])
+        client.config_set("maxmemory", "1gb", target_nodes=others[:1])
+        client.config_set("maxmemory-policy", "allkeys-lru", target_nodes=others[:1])
+    try:
+        async with open_store(cluster_service_url) as store:
+            found = {finding.name: finding for finding in await examine_server(store)}
+    finally:
+        with RedisSaver.from_url(cluster_service_url) as saver:
+            client = saver.client
+            client.config_set("appendonly", "no", target_nodes=[first])
+            client.config_set("maxmemory", "0", target_nodes=others[:1])
+            client.config_set("maxmemory-policy", "noeviction", target_nodes=others[:1])
+    assert "3 primaries" in found["server"].told
+    assert found["persistence"].level == "warn"
+    assert all(node.name in found["persistence"].told for node in others)
+    assert first.name not in found["persistence"].told
+    assert (found["eviction"].level, others[0].name in found["eviction"].told) == ("fail", True)
+    assert "a day of runs" in found
 
 
 def test_a_pipeline_is_drawn_on_one_page(cli: Cli) -> None:

@@ -21,8 +21,9 @@ import redis.asyncio as aredis
 from guard_tools import own_base, request, settled
 from servers import cluster_of_three, free_port, tcp_server
 
+from checkpointers import Encryption, new_key
 from checkpointers._place import binary
-from nodes.call import Limits, MemoryGuard, get_guard, set_guard, using_guard
+from nodes.call import Limits, MemoryGuard, get_guard, set_guard, set_sealer, using_guard
 from nodes.call.redis_guard import BASE, RedisGuard
 from nodes.errors import BudgetSpent, ConfigurationError, GuardUnavailable, Throttled
 from surefoot.testing import KEY, MODEL, PRICES, OpenAIEndpoint, support_responder
@@ -89,6 +90,56 @@ async def test_a_killed_process_gives_its_place_back_and_has_spent_what_it_held(
         with pytest.raises(BudgetSpent):
             await guard.admit(request(41))
         await guard.aclose()
+
+
+async def test_kept_answers_are_encrypted_and_bound_to_their_call(valkey_url: str) -> None:
+    base, answer = own_base(), {"text": "quince-4711", "cost": 3}
+    one, two = Encryption({"one": bytes(32)}), Encryption({"two": bytes(range(32)), "one": bytes(32)})
+    async with aredis.Redis.from_url(valkey_url) as client:
+
+        async def replayed(encryption: Encryption | None, call_id: str = "c", **more: bool) -> Any:
+            guard = RedisGuard(client, base=base, sealer=encryption, **more)
+            admission = await guard.admit(request(call_id=call_id))
+            if admission.replay is None:
+                await guard.settle(admission, settled(answer=answer))
+            await guard.keep("t", "part", answer)
+            kept = await guard.recall("t", "part")
+            await guard.aclose()
+            return admission.replay, kept
+
+        assert await replayed(one) == (None, answer)
+        assert await replayed(one) == (answer, answer)
+        assert await replayed(two) == (answer, answer), "the older key still opens it"
+        ledger = f"{base}:ledger:t"
+        for value in (await client.hgetall(ledger)).values():
+            assert b"quince" not in value
+        await client.hset(ledger, "d", (await client.hget(ledger, "c")) or b"")
+        assert await replayed(one, "d") == (None, answer), "an answer of another call is asked for anew"
+        assert await replayed(Encryption({"else": bytes(32)})) == (None, answer)
+        assert await replayed(None) == (None, answer), "without a key it is asked for anew"
+        assert await replayed(one) == (None, answer), "what is not encrypted is not taken either"
+        await client.delete(ledger)
+        assert await replayed(None, keeps=False) == (None, None)
+        assert await client.exists(ledger) == 0
+
+
+async def test_the_guard_of_a_bare_graph_keeps_nothing_that_it_cannot_encrypt(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUREFOOT_REDIS_URL", valkey_url)
+    monkeypatch.setenv("SUREFOOT_CHECKPOINT_KEYS", new_key())
+    for sealer in (None, Encryption({"one": bytes(32)})):
+        set_sealer(sealer)
+        try:
+            guard = get_guard()
+            assert isinstance(guard, RedisGuard)
+            thread = own_base()
+            await guard.keep(thread, "c", {"text": "quince-4711"})
+            assert (await guard.recall(thread, "c") is None) is (sealer is None)
+            await guard.forget(thread)
+            await guard.aclose()
+        finally:
+            set_sealer(None)
 
 
 async def test_a_lost_server_fails_closed_and_late_settlements_arrive(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from cli_tools import TICKETS, Cli, write_tickets
 from checkpointers import connect, new_key, thread_keys
 from surefoot.settings import settings
 from surefoot.store import INDEX, open_store, record_key
+from surefoot.testing import DRAFT, OpenAIEndpoint, support_responder
 from surefoot.threads import ThreadRecord, thread_id
 
 DAY_MS = 86_400_000
@@ -116,10 +117,97 @@ def test_with_keys_nothing_readable_is_stored_and_damage_is_put_aside(
         assert client.exists(f"{data}.quarantined") == 1
     told = cli("threads", "--namespace", "sealed", "--json").json
     assert {t["key"]: t["status"] for t in told}["sealed/support:odd"] == "failed"
+    assert aside["put aside"]["threads"] == ["sealed/support:odd"]
+    with connect(cli_url) as client:
+        # The cut off bytes come back, as from a copy of the server's data.
+        client.hset(f"{data}.quarantined", name, stored[name])
+    back = {f["name"]: f for f in cli("doctor", "--restore", "sealed/support:odd", "--json",
+                                      SUREFOOT_CHECKPOINT_KEYS=keys).json}  # fmt: skip
+    assert back["restore"]["level"] == "ok"
+    assert "put aside" not in back
+    asked = cli("inbox", "--namespace", "sealed", "--json", SUREFOOT_CHECKPOINT_KEYS=keys).json
+    assert [question["key"] for question in asked] == ["sealed/support:odd"]
+    with connect(cli_url) as client:
+        client.hset(data, name, stored[name][:-3])
+    assert cli("doctor", "--quarantine", SUREFOOT_CHECKPOINT_KEYS=keys).status == 0
     path = write_tickets(tmp_path / "t.jsonl", {"odd": TICKETS["odd"]})
     again = cli("run", "support", path, "--provider", "embedded", "--namespace", "sealed", "--rerun",
                 SUREFOOT_CHECKPOINT_KEYS=keys)  # fmt: skip
     assert again.status == 3
+    told = {f["name"]: f for f in cli("doctor", "--restore", "sealed/support:odd", "--json",
+                                      SUREFOOT_CHECKPOINT_KEYS=keys).json}  # fmt: skip
+    assert "has begun anew" in told["restore"]["told"]
+    gone = cli("doctor", "--discard", "sealed/support:odd", "--discard", "sealed/support:odd", "--json",
+               SUREFOOT_CHECKPOINT_KEYS=keys)  # fmt: skip
+    assert [f["level"] for f in gone.json if f["name"] == "discard"] == ["ok", "fail"]
+    with connect(cli_url) as client:
+        assert client.keys("*.quarantined") == []
+
+
+def everything_on(url: str) -> dict[bytes, bytes]:
+    """Return all that a server holds, names and values, by key."""
+    found: dict[bytes, bytes] = {}
+    with connect(url) as client:
+        for key in client.keys("*"):
+            kind: Any = client.type(key)
+            read: Any = {
+                b"string": lambda key: [client.get(key)],
+                b"hash": lambda key: [part for pair in client.hgetall(key).items() for part in pair],
+                b"zset": lambda key: client.zrange(key, 0, -1),
+                b"list": lambda key: client.lrange(key, 0, -1),
+                b"set": client.smembers,
+            }[kind]
+            found[key] = b"\n".join([key, *read(key)])
+    return found
+
+
+def test_with_keys_no_key_of_the_server_holds_a_word_of_tickets_or_answers(
+    cli: Cli, embedded_url: str, tmp_path: Path, openai_endpoint: OpenAIEndpoint
+) -> None:
+    words = (b"quince", b"walnut", b"Walnut")
+
+    def answer(body: dict[str, Any]) -> Any:
+        said = support_responder(body)
+        drafts = "first response" in str(body["messages"])
+        return said.replace(DRAFT[-20:], f"{DRAFT[-20:]} Walnutsson will write about walnut-8823.") if drafts else said
+
+    openai_endpoint.responder, openai_endpoint.token_probability = answer, 0.99
+    tickets = {
+        "bill": "I was charged twice for March in account quince-4711, please refund the second invoice.",
+        "odd": "quince-4711 \U0001f44d",
+    }
+    path = write_tickets(tmp_path / "t.jsonl", tickets)
+    plain, sealed = {"SUREFOOT_REDIS_URL": embedded_url}, {"SUREFOOT_CHECKPOINT_KEYS": new_key()}
+    command = ("run", "support", path, "--provider", "openai", "--namespace")
+    assert cli(*command, "sealed", **plain, **sealed).status in (0, 3)
+    held = everything_on(embedded_url)
+    assert any(key.startswith(b"surefoot:guard:{g}:ledger:") for key in held), "answers are kept"
+    assert sum(key.startswith(b"surefoot:thread:") for key in held) == 2
+    assert {key: word for key, value in held.items() for word in words if word in value} == {}
+    with connect(embedded_url) as client:
+        client.flushdb()
+    assert cli(*command, "plain", **plain).status in (0, 3)
+    shown = {key: value for key, value in everything_on(embedded_url).items() if b"alnut" in value}
+    assert any(b":ledger:" in key for key in shown), "the words would be found if they were there"
+
+
+async def test_what_a_record_may_quote_is_read_with_the_key_alone(
+    embedded_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = ThreadRecord(thread_id="t", key="k", pipeline="support", item_id="i", status="waiting",
+                          reasons=["names quince-4711"], error="quince-4711 is odd")  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setenv("SUREFOOT_CHECKPOINT_KEYS", new_key())
+        async with open_store(embedded_url) as store:
+            await store.save(record)
+            stored = await store.get("t")
+            assert stored is not None
+            assert (stored.reasons, stored.error) == (record.reasons, record.error)
+    assert not any(b"quince" in value for value in everything_on(embedded_url).values())
+    async with open_store(embedded_url) as store:
+        stored = await store.get("t")
+        assert stored is not None
+        assert (stored.key, stored.status, stored.reasons, stored.error) == ("k", "waiting", [], "")
 
 
 def test_a_wrong_key_is_one_clear_line(cli: Cli, tmp_path: Path) -> None:

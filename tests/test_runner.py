@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
-from toy import Script, ToyState, toy_graph
+from toy import Script, ToyState, Word, toy_graph
 
 from checkpointers import RedisSaver
 from nodes import Policy
@@ -19,12 +19,13 @@ from nodes.graph import CheckedGraph
 from state import Checked, RunContext
 from surefoot import leases
 from surefoot.drive import Result
+from surefoot.errors import ThreadBusy
 from surefoot.inputs import Item
 from surefoot.leases import Leases, is_dead, process_scope
 from surefoot.pipelines import Pipeline
 from surefoot.runner import Runner, Summary
 from surefoot.store import Store, open_store
-from surefoot.threads import thread_id
+from surefoot.threads import ThreadRecord, thread_id
 
 
 class ToyInput(BaseModel):
@@ -103,7 +104,8 @@ async def test_a_thread_that_is_lost_at_its_end_is_left_to_who_has_it(shared_emb
     object.__setattr__(pipeline, "toy", toy_graph(Policy(retries=2), only=Script()))
     async with open_store(shared_embedded_url) as store:
         summary, results = await run(store, pipeline, [item()], namespace="lost")
-        assert (results["1"].status, results["1"].error) == ("running", "another process works on it")
+        assert results["1"].status == "running"
+        assert "was taken over by another process" in results["1"].error
         assert (summary.stalled, summary.stopped) == (1, "")
         assert await store.saver.alease_holder(tid) == "other"
 
@@ -220,6 +222,63 @@ async def test_the_cap_of_the_settings_holds_when_a_thread_is_resumed(
 
 
 # leases
+
+
+async def test_who_was_superseded_writes_nothing_and_the_other_one_s_result_stands(
+    shared_embedded_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first runner freezes in its call, its lease passes to the second one, and then it wakes up."""
+    asked, woken = asyncio.Event(), asyncio.Event()
+
+    async def freeze() -> Word:
+        asked.set()
+        await woken.wait()
+        return Word(word="STALE")
+
+    tid = thread_id("toy", "1", "frozen")
+    async with open_store(shared_embedded_url) as first, open_store(shared_embedded_url) as second:
+        frozen = asyncio.create_task(run(first, toy_pipeline(Script(freeze)), [item()], namespace="frozen"))
+        await asyncio.wait_for(asked.wait(), 60)
+        with monkeypatch.context() as patch:
+            patch.setattr(leases, "is_dead", lambda _holder: True)
+            summary, results = await run(second, toy_pipeline(Script("FRESH")), [item()], namespace="frozen")
+        assert (summary.done, results["1"].status) == (1, "done")
+        woken.set()
+        summary, results = await asyncio.wait_for(frozen, 60)
+        assert results["1"].status == "running"
+        assert "thread frozen/toy:1 was taken over by another process" in results["1"].error
+        assert summary.stopped == "", "the other items of the run are not concerned"
+        assert summary.stalled == 1
+        record = await first.get(tid)
+        assert record is not None
+        assert record.status == "done"
+        assert (await first.channels(tid)).values["word"] == "FRESH"
+
+
+@pytest.mark.parametrize("finished", [True, False])
+async def test_the_record_belongs_to_who_has_the_lease(
+    shared_embedded_url: str, monkeypatch: pytest.MonkeyPatch, finished: bool
+) -> None:
+    tid = f"record-{finished}"
+    record = ThreadRecord(thread_id=tid, key=tid, pipeline="toy", item_id="1")
+    async with open_store(shared_embedded_url) as first, open_store(shared_embedded_url) as second:
+        assert await first.acquire(tid)
+        await first.save(record)
+        monkeypatch.setattr(leases, "is_dead", lambda _holder: True)
+        assert await second.acquire(tid)
+        if finished:
+            # Whoever takes a thread over has it from that moment on, before it has written anything.
+            await second.save(record.model_copy(update={"status": "done"}))
+        for write in (first.save(record.model_copy(update={"status": "failed"})), first.forget(tid)):
+            with pytest.raises(ThreadBusy, match=f"{tid} was taken over by another process"):
+                await write
+        stored = await second.get(tid)
+        assert stored is not None
+        assert stored.status == ("done" if finished else "running")
+        await second.save(record.model_copy(update={"status": "waiting"}))
+        await second.release(tid)
+        await second.forget(tid)
+        assert await second.get(tid) is None
 
 
 def holder(**changes: Any) -> Mapping[str, Any]:

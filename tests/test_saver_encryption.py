@@ -78,6 +78,19 @@ def test_everything_comes_back_and_nothing_of_it_is_readable_on_the_server(saver
             assert word not in whole
 
 
+def test_of_an_outcome_the_registry_says_only_what_it_means(sealed_url: str) -> None:
+    with RedisSaver.from_url(sealed_url, encryption=Encryption({"old": OLD}), registry=True) as saver:
+        for outcome, status in ((f"sent to {SECRET}", "done"), (f"failed: {SECRET}", "failed")):
+            thread = str(uuid4())
+            put_values(saver, config_of(thread), outcome=outcome)
+            entry = saver.find_thread(thread)
+            assert entry is not None
+            assert (entry.outcome, entry.status(held=False)) == (status, status)
+            saver.reconcile([thread])
+            assert saver.find_thread(thread) == entry
+            saver.delete_thread(thread)
+
+
 @pytest.mark.asyncio
 async def test_the_async_saver_reads_and_writes_with_the_same_keys(saver: RedisSaver, sealed_url: str) -> None:
     thread = str(uuid4())

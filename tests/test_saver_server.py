@@ -82,6 +82,7 @@ def test_each_operation_is_one_round_trip(saver: RedisSaver, valkey_url: str) ->
     for operation in operations:
         operation()  # the first call may load the script
         assert commands_seen(valkey_url, operation) == ["EVALSHA"]
+    saver.delete_thread(thread + "2")
     assert commands_seen(valkey_url, lambda: saver.delete_thread(thread)) == ["EVALSHA"]
     assert commands_seen(valkey_url, lambda: saver.put_writes(config, [], "t")) == []
 

@@ -4,7 +4,7 @@ from nodes.call.asking import reset_contacts
 from nodes.call.budget import CommandBudget, spending_cap
 from nodes.call.call import Call, current_call, using_call
 from nodes.call.classify import EndpointRefusal, classify_error
-from nodes.call.current import get_guard, limits_of, set_guard, using_guard
+from nodes.call.current import get_guard, limits_of, set_guard, set_sealer, using_guard
 from nodes.call.endpoint import chat_endpoint
 from nodes.call.guard import Admission, Cap, Guard, Request, Settlement
 from nodes.call.limits import Limits
@@ -41,6 +41,7 @@ __all__ = [
     "reset_call_settings",
     "reset_contacts",
     "set_guard",
+    "set_sealer",
     "spending_cap",
     "using_call",
     "using_guard",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Final
 from nodes.call.guard import Guard
 from nodes.call.limits import Limits
 from nodes.call.memory_guard import MemoryGuard
+from nodes.call.sealed import Sealer
 from nodes.call.settings import CallSettings, call_settings
 
 _SHARED: Final = ("redis://", "rediss://", "unix://")
@@ -22,9 +24,13 @@ POOL_SIZE: Final = 64
 SOCKET_S: Final = 5.0
 """Seconds until a server that does not answer is given up."""
 
+KEYS: Final = "SUREFOOT_CHECKPOINT_KEYS"
+"""The variable that asks for encryption."""
+
 _around: ContextVar[Guard | None] = ContextVar("surefoot_guard", default=None)
 _lock = threading.Lock()
 _set: Guard | None = None
+_sealer: Sealer | None = None
 _default: tuple[object, Guard] | None = None
 
 
@@ -52,7 +58,7 @@ def get_guard() -> Guard:
         return guard
     settings = call_settings()
     key = (settings.guard_url, settings.concurrency, settings.retry_budget, settings.max_cost_per_day_usd,
-           settings.max_cost_per_tenant_day_usd)  # fmt: skip
+           settings.max_cost_per_tenant_day_usd, id(_sealer))  # fmt: skip
     with _lock:
         if _set is not None:
             return _set
@@ -66,6 +72,13 @@ def set_guard(guard: Guard | None) -> None:
     global _set, _default
     with _lock:
         _set, _default = guard, None
+
+
+def set_sealer(sealer: Sealer | None) -> None:
+    """Encrypt what the process's own guard keeps in Redis from now on."""
+    global _sealer  # noqa: PLW0603 - one for the process, as the guard is
+    with _lock:
+        _sealer = sealer
 
 
 def limits_of(settings: CallSettings) -> Limits:
@@ -89,4 +102,7 @@ def _make(settings: CallSettings) -> Guard:
     from nodes.call.redis_guard import RedisGuard
     from nodes.call.redis_line import make_client
 
-    return RedisGuard(partial(make_client, settings.guard_url, POOL_SIZE, SOCKET_S), limits)
+    # A graph that is invoked bare in a process without our front door has nobody to encrypt what it would keep.
+    keeps = _sealer is not None or not os.environ.get(KEYS)
+    make = partial(make_client, settings.guard_url, POOL_SIZE, SOCKET_S)
+    return RedisGuard(make, limits, sealer=_sealer, keeps=keeps)

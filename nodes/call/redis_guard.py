@@ -24,6 +24,7 @@ from nodes.call.limits import Limits
 from nodes.call.loops import PerLoop
 from nodes.call.redis_line import ANSWER_S, Line, failures, prepare
 from nodes.call.scripts import script
+from nodes.call.sealed import Kept, Sealer
 from nodes.errors import GuardUnavailable
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ class RedisGuard(GuardFront):
     """A guard on a client of `redis.asyncio`, of a cluster too, or on a function that makes one for each event loop.
 
     A given client stays the caller's and belongs to the loop that first uses it; made ones are closed with their loop.
-    `clock` tells seconds since the epoch in place of the server, for tests. When the server cannot be reached, `admit`
-    raises `GuardUnavailable`, for free calls too: nothing is sent that the others would not know of. Settlements are
-    tried again a few times; after that the lease of the admission settles it at its worst case.
+    `sealer` encrypts the answers that are kept; without one and with `keeps=False` none is. `clock` tells seconds since
+    the epoch in place of the server, for tests. When the server cannot be reached, `admit` raises `GuardUnavailable`,
+    for free calls too: nothing is sent that the others would not know of. Settlements are tried again a few times;
+    after that the lease of the admission settles it at its worst case.
     """
 
     def __init__(
@@ -58,9 +60,12 @@ class RedisGuard(GuardFront):
         *,
         base: str = BASE,
         clock: Callable[[], float] | None = None,
+        sealer: Sealer | None = None,
+        keeps: bool = True,
     ) -> None:
         super().__init__(limits)
         self._base, self._clock = base, clock
+        self._kept = Kept(sealer, keeps)
         if callable(client):
             made = client
             self._lines: PerLoop[Line] = PerLoop(lambda: Line(made(), owned=True), Line.close)
@@ -75,22 +80,32 @@ class RedisGuard(GuardFront):
 
     async def keep(self, thread: str, call_id: str, answer: dict[str, Any]) -> None:
         """Keep an answer that came with no request of its own."""
-        key, ledger_ms = f"{self._base}:ledger:{thread}", self.limits.wire["ledger_ms"]
-        kept = f"{self._now_ms()}:{json.dumps(answer, separators=(',', ':'))}"
+        key, ledger_ms = self._ledger(thread), self.limits.wire["ledger_ms"]
+        text = self._kept.sealed(json.dumps(answer, separators=(",", ":")), key, call_id)
+        if not text:
+            return
+        kept = f"{self._now_ms()}:{text}"
         await self._command("HSET", key, call_id, kept)
         await self._command("PEXPIRE", key, ledger_ms + 1000)
 
     async def recall(self, thread: str, call_id: str) -> dict[str, Any] | None:
         """Return an answer that was kept."""
-        kept = await self._command("HGET", f"{self._base}:ledger:{thread}", call_id)
+        key = self._ledger(thread)
+        kept = await self._command("HGET", key, call_id)
         if not kept:
             return None
-        at, _, answer = (kept.decode() if isinstance(kept, bytes) else kept).partition(":")
-        return json.loads(answer) if self._now_ms() - int(at) <= self.limits.wire["ledger_ms"] else None
+        at, _, text = (kept.decode() if isinstance(kept, bytes) else kept).partition(":")
+        if self._now_ms() - int(at) > self.limits.wire["ledger_ms"]:
+            return None
+        answer = self._kept.opened(text, key, call_id)
+        return None if answer is None else json.loads(answer)
 
     async def forget(self, thread: str) -> None:
         """Drop the answers that are kept for a thread."""
-        await self._command("DEL", f"{self._base}:ledger:{thread}")
+        await self._command("DEL", self._ledger(thread))
+
+    def _ledger(self, thread: str) -> str:
+        return f"{self._base}:ledger:{thread}"
 
     async def _command(self, *words: Any) -> Any:
         await prepare()
@@ -111,13 +126,25 @@ class RedisGuard(GuardFront):
 
     async def _shared_admit(self, request: Request, ask: dict[str, Any]) -> dict[str, Any]:
         await prepare()
+        told = await self._asked(ask)
+        if told["r"] == "replay":
+            key = self._ledger(request.thread)
+            answer = self._kept.opened(told["answer"], key, request.call_id)
+            if answer is None:
+                # Of other keys, or of a time without any: what cannot be read is asked for anew.
+                await self._command("HDEL", key, request.call_id)
+                told = await self._asked(ask)
+            else:
+                told["answer"] = answer
+        return self._told(request, ask, told)
+
+    async def _asked(self, ask: dict[str, Any]) -> dict[str, Any]:
         asking = self.ask("admit", ask)
         try:
-            told = await asyncio.shield(asking)
+            return await asyncio.shield(asking)
         except asyncio.CancelledError:
             self._line().start(self._undo(asking, dict(ask)))
             raise
-        return self._told(request, ask, told)
 
     async def _undo(self, asking: asyncio.Future[dict[str, Any]], ask: dict[str, Any]) -> None:
         """Give back what was admitted to somebody who was cancelled while he asked, or his place in line."""
@@ -133,6 +160,8 @@ class RedisGuard(GuardFront):
             self._shared_leave(ask)
 
     async def _shared_settle(self, request: Request, said: dict[str, Any]) -> None:
+        if said["answer"]:
+            said["answer"] = self._kept.sealed(said["answer"], self._ledger(request.thread), request.call_id)
         delivery = self.ask("settle", said)
         try:
             # A cancelled caller must not take its settlement with it.

@@ -55,13 +55,27 @@ def doctor(
     quarantine: Annotated[
         bool, typer.Option("--quarantine", help="Put threads aside whose records are damaged.")
     ] = False,
+    restore: Annotated[
+        list[str] | None, typer.Option(metavar="THREAD", help="Put a thread back that was put aside.")
+    ] = None,
+    discard: Annotated[
+        list[str] | None, typer.Option(metavar="THREAD", help="Delete for good what was put aside of a thread.")
+    ] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read the whole history of each thread, not its last checkpoint alone.")
+    ] = False,
 ) -> int:
     """Check installation, settings, server and threads."""
     from rich.text import Text
 
     from surefoot.doctor import examine
 
-    findings = asyncio.run(examine(repair=repair, quarantine=quarantine))
+    findings = asyncio.run(
+        examine(repair=repair, quarantine=quarantine, restore=restore or (), discard=discard or (), deep=deep,
+                on_read=_progress)
+    )  # fmt: skip
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\033[K")
     if as_json:
         write_json([finding.model_dump() for finding in findings])
     else:
@@ -76,3 +90,10 @@ def doctor(
                 for line in Text(finding.advice).wrap(screen, screen.width - len(head)):
                     screen.print(Text(" " * len(head)) + line, style="dim")
     return FAILED if any(finding.level == "fail" for finding in findings) else DONE
+
+
+def _progress(read: int) -> None:
+    """Tell a person who waits how many threads were looked at."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{read:,} threads looked at ")
+        sys.stderr.flush()

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,14 +28,14 @@ class Question:
     record: ThreadRecord
     interrupt_id: str
     request: ReviewRequest
-    values: dict[str, Any] = field(default_factory=dict)
+    raw: RawThread
 
     @property
     def about(self) -> str:
-        """The item in one line."""
+        """The item in one line, or why it cannot be read."""
         from surefoot.words import about
 
-        return about(self.values, 300)
+        return about(self.raw.values, 300) or self.record.unreadable
 
     def as_json(self) -> dict[str, Any]:
         """Return the question as JSON-able data."""
@@ -69,30 +69,16 @@ def inbox(
 
 async def _questions(namespace: str | None) -> list[Question]:
     """Return the open questions: overdue ones and urgent ones first, then by due time."""
+    from surefoot.api import asked_by
     from surefoot.store import open_store
 
     found = []
     async with open_store() as store:
-        for record in await store.records(status="waiting", namespace=namespace):
-            if record.waits_for == "person":
-                found += _questions_of(record, await store.channels(record.thread_id))
+        async for page in store.pages(status="waiting", namespace=namespace):
+            for record in page:
+                if record.waits_for == "person":
+                    found += [Question(record, *asked) for asked in await asked_by(store, record)]
     return sorted(found, key=lambda q: (q.request.tier != "urgent", q.request.due_at or float("inf")))
-
-
-def _questions_of(record: ThreadRecord, raw: RawThread) -> list[Question]:
-    from pydantic import ValidationError
-
-    from state import ReviewRequest
-
-    questions = []
-    for item in raw.interrupts:
-        if isinstance(item["value"], dict) and "action_request" in item["value"]:
-            try:
-                request = ReviewRequest.model_validate(item["value"])
-            except ValidationError:
-                request = ReviewRequest(description="(this question cannot be read)")
-            questions.append(Question(record, str(item["id"]), request, raw.values))
-    return questions
 
 
 def _print_inbox(questions: list[Question]) -> None:
@@ -180,13 +166,13 @@ def _typed() -> str:
 
 async def _find(thread: str, interrupt: str | None) -> list[Question]:
     """Return the questions of a thread; raises `UsageError` when it asks none, or not this one."""
-    from surefoot.api import question_of
+    from surefoot.api import asked_by, question_of
     from surefoot.store import open_store
 
     async with open_store() as store:
         record = await store.find(thread)
         raw = await store.channels(record.thread_id)
-    questions = _questions_of(record, raw)
+        questions = [Question(record, *asked) for asked in await asked_by(store, record)]
     if not questions or interrupt is not None:
         question_of(record, raw, interrupt)
     return [question for question in questions if interrupt in (None, question.interrupt_id)]

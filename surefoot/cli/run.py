@@ -251,7 +251,7 @@ async def _tell_estimate(
     if not pipeline.estimate_microusd(items, context):
         return
     if not order.rerun:
-        settled = {r.thread_id for r in await store.records(pipeline=pipeline.name) if r.status in ("done", "waiting")}
+        settled = await store.settled([thread_id(pipeline.name, item.id, order.namespace) for item in items])
         items = [item for item in items if thread_id(pipeline.name, item.id, order.namespace) not in settled]
     estimate = pipeline.estimate_microusd(items, context)
     line = f"estimate: about {money(estimate)} for {count(len(items), 'item')}"

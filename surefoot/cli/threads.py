@@ -38,25 +38,33 @@ def threads(
         find_pipeline(pipeline)
     if namespace is not None:
         check_namespace(namespace)
-    found = asyncio.run(_records(status, pipeline, namespace))
+    shown, statuses = asyncio.run(_threads(status, pipeline, namespace, 0 if as_json else limit))
     if as_json:
-        write_json([record.model_dump(mode="json") for record in found])
+        write_json([record.model_dump(mode="json") for record in shown])
         return DONE
-    if not found:
+    if not shown:
         say("no threads" if status is None else f"no thread is {status}")
         return DONE
-    _print_threads(found, limit or len(found))
+    _print_threads(shown, statuses)
     return DONE
 
 
-async def _records(status: str | None, pipeline: str | None, namespace: str | None) -> list[ThreadRecord]:
+async def _threads(
+    status: str | None, pipeline: str | None, namespace: str | None, limit: int
+) -> tuple[list[ThreadRecord], Counter[str]]:
+    """Return the first threads, all of them with a limit of 0, and how many there are of each status."""
     from surefoot.store import open_store
 
+    shown: list[ThreadRecord] = []
+    statuses: Counter[str] = Counter()
     async with open_store() as store:
-        return await store.records(status=status, pipeline=pipeline, namespace=namespace)
+        async for page in store.pages(status, pipeline, namespace):
+            statuses.update(record.status for record in page)
+            shown += page[: limit - len(shown)] if limit else page
+    return shown, statuses
 
 
-def _print_threads(found: list[ThreadRecord], limit: int) -> None:
+def _print_threads(shown: list[ThreadRecord], statuses: Counter[str]) -> None:
     from rich.text import Text
 
     from surefoot.words import count, money, one_line, rough
@@ -65,20 +73,22 @@ def _print_threads(found: list[ThreadRecord], limit: int) -> None:
     key, right = {"overflow": "fold", "max_width": 60}, {"justify": "right"}
     made = table(thread=key, status={}, changed=right, cost=right, about={"ratio": 1})
     made.expand = True
-    for record in found[:limit]:
+    for record in shown:
         status = Text(record.status, style=STYLES.get(record.status, ""))
         age = f"{rough(now - record.updated_at)} ago"
         made.add_row(one_line(record.key), status, age, money(record.cost_microusd), Text(_about(record), style="dim"))
     screen.print(made)
-    statuses: Counter[str] = Counter(record.status for record in found)
+    left = statuses.total() - len(shown)
     told = ", ".join(f"{statuses[name]:,} {name}" for name in STATUSES if statuses[name])
-    more = f"; {len(found) - limit:,} more, --limit 0 lists all" if len(found) > limit else ""
-    screen.print(f"\n{count(len(found), 'thread')}: {told}{more}", style="dim")
+    more = f"; {left:,} more, --limit 0 lists all" if left else ""
+    screen.print(f"\n{count(statuses.total(), 'thread')}: {told}{more}", style="dim")
 
 
 def _about(record: ThreadRecord) -> str:
     from surefoot.words import due, one_line
 
+    if record.unreadable:
+        return one_line(record.unreadable)
     if record.status == "waiting":
         what = "; ".join(record.reasons) if record.waits_for == "person" else "its next attempt"
         when = due(record.until)
@@ -121,6 +131,7 @@ async def _resume_all(names: list[str]) -> list[Outcome]:
     from nodes.call import spending_cap
     from nodes.errors import StopRun, SurefootError
     from surefoot.api import resume_in
+    from surefoot.foreign import UNREADABLE
     from surefoot.settings import settings
     from surefoot.store import open_store
 
@@ -132,6 +143,8 @@ async def _resume_all(names: list[str]) -> list[Outcome]:
                 return None
             try:
                 return record, await resume_in(store, record)
+            except UNREADABLE as error:
+                return record, error
             except (SaverError, OSError):
                 raise
             except StopRun as error:
