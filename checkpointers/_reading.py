@@ -20,7 +20,7 @@ from langgraph.checkpoint.base import (
 
 from . import _scripts as scripts
 from ._base import Plan, SaverBase, config_of, damaged, namespace_of, thread_of
-from ._codec import Ref, escape, field_of, log_of, ref_of, starts_of, unescape, unframe, unframe_writes
+from ._codec import Ref, escape, field_of, log_of, ref_of, starts_of, unescape, unframe, unframe_writes, wide_seen
 from ._logs import Log, known_log
 from ._marks import marks_of
 from ._scripts import Call
@@ -131,6 +131,7 @@ class ReadPlans(SaverBase):
         ns_text, id_text = unescape(ns), unescape(checkpoint_id)
         checkpoint: Checkpoint = self._load(body, (thread_id, ns, checkpoint_id, b"body"))
         checkpoint["id"] = id_text
+        checkpoint["versions_seen"] = wide_seen(checkpoint["versions_seen"])
         checkpoint["channel_versions"], checkpoint["channel_values"] = {}, {}
         for entry in unframe(entries):
             ref = ref_of(entry)
