@@ -16,7 +16,7 @@ from checkpointers import AsyncRedisSaver, RecordDamaged, ThreadEntry, TypeNotAl
 from surefoot.drive import result_of, updated, waiting
 from surefoot.errors import UsageError
 from surefoot.pipelines import pipeline as find_pipeline
-from surefoot.threads import RawThread, ThreadRecord, raw_thread
+from surefoot.threads import RawThread, ThreadRecord, raw_thread, stored_context
 
 MOST: Final = 500
 """Threads of others that a listing reads; the ones that changed last."""
@@ -55,6 +55,7 @@ def _begun(entry: ThreadEntry, found: CheckpointTuple) -> ThreadRecord:
         item_id=entry.thread_id,
         graph_version=str(metadata.get("graph_version", "")),
         foreign=True,
+        context=stored_context(metadata),
     )
 
 
@@ -87,6 +88,10 @@ async def gone_on(
             found = await saver.aget_tuple(config)
         except (RecordDamaged, TypeNotAllowed):
             return record
-        return record if found is None else _standing(record, entry, raw_thread(found), held=False)
+        if found is None:
+            return record
+        standing = _standing(record, entry, raw_thread(found), held=False)
+        # Whether anybody works on it is looked at for all that run.
+        return standing.model_copy(update={"status": "running"}) if standing.status == "stalled" else standing
 
     return list(await asyncio.gather(*map(one, records, entries)))

@@ -66,9 +66,10 @@ def process_scope() -> str:
 class Leases:
     """The leases that this process holds, renewed together."""
 
-    def __init__(self, saver: AsyncRedisSaver) -> None:
+    def __init__(self, saver: AsyncRedisSaver, name: str = "") -> None:
         self._saver = saver
-        self._me = json.dumps({"scope": process_scope(), "pid": os.getpid(), "started": started_at(os.getpid())})
+        me = {"scope": process_scope(), "pid": os.getpid(), "started": started_at(os.getpid())}
+        self._me = json.dumps({**me, "name": name} if name else me)
         self._held: dict[str, Lease] = {}
         self.lost: set[str] = set()
         """Threads whose lease expired under us, as happens to a process that is frozen: stop working on them."""
@@ -99,6 +100,14 @@ class Leases:
         lease = self._held.pop(thread_id, None)
         if lease is not None:
             await self._saver.arelease_lease(lease)
+
+    async def holder(self, thread_id: str) -> str:
+        """Return what the holder of a lease calls itself, to tell a person who works on a thread."""
+        try:
+            told = json.loads(await self._saver.alease_holder(thread_id))
+        except ValueError:
+            told = None
+        return str(told.get("name") or "another process") if isinstance(told, dict) else "another process"
 
     async def alive(self, thread_ids: list[str]) -> list[bool]:
         """Tell for each thread whether a living process holds its lease."""

@@ -181,8 +181,8 @@ class Runner:
             async with self._lease(tid) as leased:
                 if not leased:
                     record = await self.store.get(tid) or self._new_record(item, tid)
-                    return make_result(self.pipeline, record, {}, "running", error="another process works on it",
-                                       line=item.line, fresh=False)  # fmt: skip
+                    told = f"{await self.store.leases.holder(tid)} works on it"
+                    return make_result(self.pipeline, record, {}, "running", error=told, line=item.line, fresh=False)
                 record, known = await self._record(item, tid)
                 return known or await self._drive(item, record)
         finally:

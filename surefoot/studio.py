@@ -14,6 +14,7 @@ from langgraph_sdk.client import LangGraphClient
 
 from checkpointers import AsyncRedisSaver
 from surefoot.errors import UsageError
+from surefoot.serving import ServingSaver
 from surefoot.store import open_store
 from surefoot.threads import ThreadRecord
 
@@ -28,7 +29,9 @@ async def checkpointer() -> AsyncIterator[AsyncRedisSaver]:
     Its threads are in the registry, so that `surefoot threads` and `surefoot inbox` list what was begun in Studio.
     """
     async with open_store() as store:
-        yield store.saver
+        saver = ServingSaver(store.saver)
+        async with saver.leases.renewing():
+            yield saver
 
 
 @dataclass(frozen=True)
