@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from nodes import CheckedGraph, HandoffGraph, Policy, add_retry, add_review, add_step, begin_turn, compile_graph
 from nodes.call import Call
 from nodes.errors import InputError, InvalidOutput
-from nodes.registry import checked_field
+from nodes.registry import asked_fields
 from nodes.task import StepFunction, hash_of, work_once
 from state import ReviewRequest, RunContext, describe
 from state.handoff import HandedOver, HandoffState
@@ -123,11 +123,11 @@ def _schemas(name: str, input: type[BaseModel], result: type[BaseModel]) -> tupl
     both = [*input.model_fields, *result.model_fields]
     if taken := sorted({one for one in both if both.count(one) > 1} | (HandoffState.model_fields.keys() & set(both))):
         raise ValueError(f"{taken[0]!r} is taken: give that field of the input or the result another name")
-    asked: dict[str, Any] = {key: checked_field(info.annotation) for key, info in input.model_fields.items()}
-    made: dict[str, Any] = {key: checked_field(info.annotation) for key, info in result.model_fields.items()}
+    asked, asked_form = asked_fields(input)
+    made, _ = asked_fields(result)
     title = name.title().replace("_", "")
     return create_model(f"{title}State", __base__=HandoffState, **(asked | made)), create_model(
-        f"{title}Input", **asked
+        f"{title}Input", __config__=asked_form, **asked
     )
 
 

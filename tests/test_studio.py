@@ -104,7 +104,17 @@ def test_each_graph_has_forms_a_drawing_and_a_description(client: SyncLangGraphC
     assert not {"attempts", "visits", "spend", "outcome"} & set(schemas["input_schema"]["properties"])
     for field in schemas["input_schema"]["properties"].values():
         assert "type" in field or "anyOf" in field or "$ref" in field or "allOf" in field or "enum" in field
-    assert "thresholds" in schemas["context_schema"]["properties"]
+    required = set(schemas["input_schema"]["required"])
+    assert required == set(pipeline(name).required)
+    for asked, field in schemas["input_schema"]["properties"].items():
+        assert field["title"] or "$ref" in field
+        assert field["description"]
+        if asked in required:
+            assert "default" not in field
+            assert {"type": "null"} not in field.get("anyOf", [])
+    context = schemas["context_schema"]["properties"]
+    assert {"provider", "thresholds", "max_cost_microusd", "deadline_s"} <= set(context)
+    assert all(field["title"] and field["description"] for field in context.values())
     drawn: Any = client.assistants.get_graph(assistant["assistant_id"], xray=True)
     names = {node["id"] for node in drawn["nodes"]}
     assert set(pipeline(name).graph.nodes) - {"__start__"} <= names
@@ -149,7 +159,13 @@ def test_a_question_is_shown_with_its_form_and_answered(client: SyncLangGraphCli
     assert client.threads.get_state(thread)["next"] == ["human_review"]
     question = question_of(client, thread)
     assert question["value"]["action_request"]["args"]["team"] == "escalations"
-    assert set(question["response_schema"]["properties"]) >= {"type", "args"}
+    form = question["response_schema"]
+    assert (form["title"], form["required"]) == ("Answer", ["type"])
+    assert form["properties"]["type"]["enum"] == ["accept", "edit", "response", "reject"]
+    editable = form["properties"]["args"]["anyOf"][0]["properties"]
+    assert list(editable) == ["category", "urgency", "team", "draft"]
+    assert editable["urgency"] == {"title": "Urgency", "type": "string", "enum": ["low", "medium", "high", "critical"]}
+    assert "First response" in editable["draft"]["description"]
     edit = {
         "type": "edit",
         "args": {"action": "triage", "args": {"urgency": "high"}} if as_list else {"urgency": "high"},
