@@ -12,7 +12,7 @@ from uuid import UUID
 import httpx
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import APIStatusError
+from langgraph_sdk.errors import APIStatusError, NotFoundError
 
 from checkpointers import AsyncRedisSaver
 from state import redact
@@ -96,13 +96,13 @@ async def _show(client: LangGraphClient, record: ThreadRecord, server: str) -> S
         raise UsageError(
             f"thread {record.key}: the server takes only UUIDs for ids, as the runner makes them of keys"
         ) from None
+    # Asked first: the server would list the thread, and then not find its graph.
+    if not await _has_graph(client, record.pipeline):
+        raise UsageError(
+            f"the server at {server} has no graph {record.pipeline!r} for thread {record.key}: name it in "
+            "langgraph.json"
+        )
     try:
-        # Asked first: the server would list the thread, and then not find its graph.
-        if not await client.assistants.search(graph_id=record.pipeline, limit=1):
-            raise UsageError(
-                f"the server at {server} has no graph {record.pipeline!r} for thread {record.key}: name it in "
-                "langgraph.json"
-            )
         await client.threads.create(
             thread_id=record.thread_id,
             if_exists="do_nothing",
@@ -117,3 +117,10 @@ async def _show(client: LangGraphClient, record: ThreadRecord, server: str) -> S
             f"the server at {server} has no checkpoint of {record.key}: start it with the same SUREFOOT_REDIS_URL"
         )
     return Shown(record.key, record.thread_id, f"{STUDIO}/thread/{record.thread_id}?{urlencode({'baseUrl': server})}")
+
+
+async def _has_graph(client: LangGraphClient, name: str) -> bool:
+    try:
+        return bool(await client.assistants.search(graph_id=name, limit=1))
+    except NotFoundError:
+        return False

@@ -7,16 +7,18 @@ import json
 import time
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from cli_tools import Cli
 from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
-from studio_server import StudioServer, question_of, studio_server
+from studio_server import ROOT, StudioServer, question_of, studio_server
 
 import surefoot
-from checkpointers import connect
+from checkpointers import RedisSaver, connect, open_saver
 from checkpointers._codec import lease_key
+from graphs import support
 from state import RunContext
 from surefoot.errors import ThreadBusy
 from surefoot.settings import settings
@@ -47,7 +49,8 @@ def model(endpoint: OpenAIEndpoint) -> OpenAIEndpoint:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, endpoint: OpenAIEndpoint) -> Iterator[StudioServer]:
-    with studio_server(tmp_path_factory.mktemp("studio"), endpoint) as running:
+    more = {"support_handoff": "graphs.support_handoff:graph", "outer": f"{ROOT / 'tests' / 'studio_outer.py'}:graph"}
+    with studio_server(tmp_path_factory.mktemp("studio"), endpoint, **more) as running:
         yield running
 
 
@@ -225,3 +228,62 @@ def test_a_run_that_stops_at_a_breakpoint_or_raises_leaves_the_thread(
         assert not redis.exists(lease_key(thread))
         assert not redis.exists(lease_key(other))
     assert surefoot.resume(other).status == "waiting"
+
+
+def test_a_pipeline_inside_another_graph_is_drawn_asks_and_goes_on(client: SyncLangGraphClient) -> None:
+    (assistant,) = client.assistants.search(graph_id="outer")
+    drawn: Any = client.assistants.get_graph(assistant["assistant_id"], xray=True)
+    inner = {node["id"] for node in drawn["nodes"]}
+    assert {"support:validate", "support:human_review", "support:finish", "send"} <= inner
+    assert ("support:finish", "send") in {(edge["source"], edge["target"]) for edge in drawn["edges"]}
+    assert "support" in client.assistants.get_subgraphs(assistant["assistant_id"], recurse=True)
+    thread = client.threads.create()["thread_id"]
+    client.runs.wait(thread, "outer", input={"text": CRITICAL}, context={"provider": "openai"})
+    state: Any = client.threads.get_state(thread, subgraphs=True)
+    assert state["next"] == ["support"]
+    assert state["tasks"][0]["state"]["next"] == ["human_review"]
+    resume = {question_of(client, thread)["id"]: {"type": "edit", "args": {"urgency": "high"}}}
+    client.runs.wait(thread, "outer", command={"resume": resume}, context={"provider": "openai"})
+    state = client.threads.get_state(thread)
+    assert state["next"] == []
+    assert (state["values"]["urgency"], state["values"]["sent_to"]) == ("high", "engineering@example.org")
+
+
+def test_an_edit_at_a_node_goes_on_alike_in_both_styles(client: SyncLangGraphClient) -> None:
+    ends = []
+    for graph in ("support", "support_handoff"):
+        thread = client.threads.create()["thread_id"]
+        given, context = {"text": "I was charged twice for March."}, {"provider": "openai"}
+        client.runs.wait(thread, graph, input=given, context=context)
+        past: Any = next(p for p in client.threads.get_history(thread, limit=50) if p["next"] == ["urgency"])
+        at = past["checkpoint"]["checkpoint_id"]
+        edited: Any = client.threads.update_state(thread, {"category": "bug"}, as_node="classify", checkpoint_id=at)
+        state: Any = client.threads.get_state(thread, checkpoint_id=edited["checkpoint_id"])
+        assert state["next"] == ["urgency"]
+        fork = {"checkpoint_id": edited["checkpoint_id"], "checkpoint_ns": ""}
+        values: Any = client.runs.wait(thread, graph, input=None, checkpoint=fork)
+        ends.append((values["category"], values["team"], values["outcome"]))
+    assert ends == [("bug", "engineering", "routed")] * 2
+
+
+def test_threads_that_the_server_cannot_show_are_passed_over(
+    client: SyncLangGraphClient, server: StudioServer, cli: Cli
+) -> None:
+    """One with an id that is no UUID, and one of a graph that the server does not have."""
+    surefoot.run("support", {"text": CRITICAL}, id="open", context=OPENAI)
+    with open_saver(server.redis_url) as saver:
+        own = RedisSaver(saver.client, registry=True)
+        graph = support.graph.copy(update={"checkpointer": own})
+        graph.invoke({"text": CRITICAL}, {"configurable": {"thread_id": "ticket-2"}}, context=OPENAI)
+        other = graph.with_config(metadata={"pipeline": "elsewhere", "graph_version": "1"})
+        unknown = str(uuid4())
+        other.invoke({"text": CRITICAL}, {"configurable": {"thread_id": unknown}}, context=OPENAI)
+    done = cli("studio", "--server", server.url)
+    assert done.status == 0
+    assert "support:open" in done.out
+    assert "passed over: thread ticket-2: the server takes only UUIDs for ids" in done.err
+    assert f"has no graph 'elsewhere' for thread {unknown}" in done.err
+    named = cli("studio", "ticket-2", "--server", server.url)
+    assert (named.status, named.err.count("\n")) == (2, 1)
+    # It lists nothing that it could not open.
+    assert unknown not in {thread["thread_id"] for thread in client.threads.search(limit=100)}
