@@ -87,7 +87,8 @@ class Leases:
     async def acquire(self, thread_id: str) -> bool:
         """Take the lease of a thread; False when a living process holds it."""
         taken = await self._saver.aacquire_lease(thread_id, holder=self._me, ttl=TTL_S)
-        if isinstance(taken, str) and _has_ended(taken):
+        # Beside the loop: Studio's server lets nothing block on its own, not even a look at a process.
+        if isinstance(taken, str) and await asyncio.to_thread(_has_ended, taken):
             taken = await self._saver.aacquire_lease(thread_id, holder=self._me, ttl=TTL_S, instead_of=taken)
         if isinstance(taken, str):
             return False
