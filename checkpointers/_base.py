@@ -60,16 +60,15 @@ class SaverBase(BaseCheckpointSaver[str]):
     def get_next_version(self, current: str | float | None, channel: None) -> Any:  # noqa: ARG002 - the contract
         """Return a version greater than `current`, of the same type, that no fork of the thread will choose too.
 
-        A new thread gets an eight-digit hexadecimal counter and 32 random bits. Versions of another saver are continued
-        in their own type and width, because versions of one channel are compared with each other.
+        A new thread gets a 32-digit decimal counter and 32 random bits: LangGraph's API server asks no saver but
+        counts in this form by itself, and versions are compared as texts. Versions of another saver are continued in
+        their own type and width.
         """
         noise = random.getrandbits(32)
         if current is None:
-            return f"{1:08x}.{noise:08x}"
+            return f"{1:032}.{noise:08x}"
         if isinstance(current, str):
             head = current.partition(".")[0]
-            if len(head) == 8:
-                return f"{int(head, 16) + 1:08x}.{noise:08x}"
             return f"{int(head) + 1:0{len(head)}}.{noise:08x}"
         if isinstance(current, int):
             return current + 1 + (noise >> 8)

@@ -7,10 +7,11 @@ id.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from langgraph.checkpoint.base import Checkpoint
@@ -68,10 +69,53 @@ def unescape(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogatepass")
 
 
+_TAIL: Final = r"\.(?:[0-9a-f]{8}|0\.[0-9]{16})"
+"""What follows the counter in a version: the random bits of this saver, or those of LangGraph's API server."""
+_WIDE: Final = re.compile(rf"0{{22}}[0-9]{{10}}{_TAIL}")
+_SHORT: Final = re.compile(rf"[0-9a-f]{{8}}{_TAIL}")
+
+
+@lru_cache(maxsize=16_384)
+def short_version(version: str) -> str:
+    """Return how a version is stored: its 32-digit decimal counter as eight hexadecimal digits, any other as it is.
+
+    A checkpoint holds one for each channel and for what each node has seen.
+    """
+    if _WIDE.fullmatch(version) and (count := int(version[:32])) < 2**32:
+        return f"{count:08x}{version[32:]}"
+    return version
+
+
+@lru_cache(maxsize=16_384)
+def wide_version(version: str) -> str:
+    """Undo `short_version`.
+
+    What was stored before versions were wide reads as wide ones too, so that a thread holds one kind: as texts, the
+    two kinds do not compare.
+    """
+    return f"{int(version[:8], 16):032}{version[8:]}" if _SHORT.fullmatch(version) else version
+
+
+def short_seen(seen: dict[str, dict[str, Version]]) -> dict[str, dict[str, Version]]:
+    """Return the versions that each node has seen as they are stored."""
+    return {
+        node: {name: short_version(ver) if isinstance(ver, str) else ver for name, ver in versions.items()}
+        for node, versions in seen.items()
+    }
+
+
+def wide_seen(seen: dict[str, dict[str, Version]]) -> dict[str, dict[str, Version]]:
+    """Undo `short_seen`."""
+    return {
+        node: {name: wide_version(ver) if isinstance(ver, str) else ver for name, ver in versions.items()}
+        for node, versions in seen.items()
+    }
+
+
 @lru_cache(maxsize=16_384)
 def _name_of_text(channel: str, version: str) -> bytes:
     """The name of one value, which the checkpoints that share it ask for in turn."""
-    return escape_name(channel) + b"\0s" + escape(version)
+    return escape_name(channel) + b"\0s" + escape(short_version(version))
 
 
 def value_name(channel: str, version: Version) -> bytes:
@@ -125,7 +169,7 @@ def ref_of(entry: bytes) -> Ref:
 
 def _version_of(raw: bytes) -> Version:
     text = unescape(raw[1:])
-    return text if raw[:1] == b"s" else float(text) if raw[:1] == b"f" else int(text)
+    return wide_version(text) if raw[:1] == b"s" else float(text) if raw[:1] == b"f" else int(text)
 
 
 def field_of(ns: bytes, entry: bytes, ref: Ref) -> bytes:

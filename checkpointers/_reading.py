@@ -20,7 +20,19 @@ from langgraph.checkpoint.base import (
 
 from . import _scripts as scripts
 from ._base import Plan, SaverBase, config_of, damaged, namespace_of, thread_of
-from ._codec import Ref, escape, field_of, follows, log_of, ref_of, starts_of, unescape, unframe, unframe_writes
+from ._codec import (
+    Ref,
+    escape,
+    field_of,
+    follows,
+    log_of,
+    ref_of,
+    starts_of,
+    unescape,
+    unframe,
+    unframe_writes,
+    wide_seen,
+)
 from ._logs import Log, known_log
 from ._marks import marks_of
 from ._scripts import Argument, Call
@@ -168,6 +180,7 @@ class ReadPlans(SaverBase):
         place = self._body_place(thread_id, ns, checkpoint_id, (parent, histories, run), channels_of(refs))
         checkpoint: Checkpoint = self._load(body, place)
         checkpoint["id"] = id_text
+        checkpoint["versions_seen"] = wide_seen(checkpoint["versions_seen"])
         checkpoint["channel_versions"], checkpoint["channel_values"] = {}, {}
         for entry, ref in zip(entries, refs, strict=True):
             checkpoint["channel_versions"][ref.channel] = ref.version

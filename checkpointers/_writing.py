@@ -24,7 +24,7 @@ from langgraph.checkpoint.serde.types import ERROR
 
 from . import _scripts as scripts
 from ._base import Plan, config_of, damaged, namespace_of, thread_of
-from ._codec import FORMAT, escape, escape_name, follows, frame, log_of, starts_of, thread_keys, value_name
+from ._codec import FORMAT, escape, escape_name, follows, frame, log_of, short_seen, starts_of, thread_keys, value_name
 from ._logs import LEAST, Log, known_log, longer, new_log
 from ._marks import marks_of
 from ._moving import moved
@@ -189,7 +189,7 @@ class WritePlans(RegistryPlans):
         # Versions and the id stand in the refs and in the name of the record.
         body = {
             name: part for name, part in checkpoint.items() if name not in ("channel_values", "channel_versions", "id")
-        }
+        } | {"versions_seen": short_seen(checkpoint["versions_seen"])}
         listed, run = frame(escape(c) for c in histories), escape(str(story.get("run_id", "")))
         channels = ((name, channel in values) for name, channel in at.channels.items())
         place = self._body_place(at.thread_id, at.ns, at.id, (parent, listed, run), channels)

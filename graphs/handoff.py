@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from nodes import CheckedGraph, HandoffGraph, Policy, add_retry, add_review, add_step, begin_turn, compile_graph
 from nodes.call import Call
 from nodes.errors import InputError, InvalidOutput
-from nodes.registry import checked_field
+from nodes.registry import asked_fields
 from nodes.task import StepFunction, hash_of, work_once
 from state import ReviewRequest, RunContext, describe
 from state.handoff import HandedOver, HandoffState
@@ -54,8 +54,9 @@ def build_handoff(
 
     The agents read the fields of `input` and write those of `result`. `first` gets the work. A handover ends in a loop
     when the same agent would get the same work again (its input and all results are as they were), or after
-    `max_handovers` of a turn (default: three for each agent): then a person is asked with `review`, else the result is
-    `degraded` and says why. Raises `ValueError` for unknown, doubled and unreachable agents.
+    `max_handovers` of a turn (default: three for each agent): then a person is asked with `review`, else the outcome is
+    `stopped`. The result stays `degraded` and says why also when a person has settled it: then the outcome is `done`,
+    or `rejected`. Raises `ValueError` for unknown, doubled and unreachable agents.
     """
     by_name = {agent.name: agent for agent in agents}
     _check_agents(by_name, agents, first)
@@ -73,10 +74,12 @@ def build_handoff(
             raise InputError(f"input: {describe(error)}") from None
         begun = begin_turn(state, tasks)
         turn = "visits" in begun
-        return begun | {"holder": first} | (dict.fromkeys(result.model_fields) if turn else {})
+        given = [getattr(state, each) for each in input.model_fields] + [None for _ in result.model_fields]
+        taken = {"holder": first, "begun_with": _mark(first, given)}
+        return begun | taken | (dict.fromkeys(result.model_fields) if turn else {})
 
     def finish(state: Any) -> dict[str, Any]:
-        return {"outcome": "stopped" if state.degraded else "done", "holder": ""}
+        return {"outcome": _outcome(state), "holder": ""}
 
     builder.add_edge(START, "validate")
     steps = [
@@ -120,11 +123,11 @@ def _schemas(name: str, input: type[BaseModel], result: type[BaseModel]) -> tupl
     both = [*input.model_fields, *result.model_fields]
     if taken := sorted({one for one in both if both.count(one) > 1} | (HandoffState.model_fields.keys() & set(both))):
         raise ValueError(f"{taken[0]!r} is taken: give that field of the input or the result another name")
-    asked: dict[str, Any] = {key: checked_field(info.annotation) for key, info in input.model_fields.items()}
-    made: dict[str, Any] = {key: checked_field(info.annotation) for key, info in result.model_fields.items()}
+    asked, asked_form = asked_fields(input)
+    made, _ = asked_fields(result)
     title = name.title().replace("_", "")
     return create_model(f"{title}State", __base__=HandoffState, **(asked | made)), create_model(
-        f"{title}Input", **asked
+        f"{title}Input", __config__=asked_form, **asked
     )
 
 
@@ -152,13 +155,12 @@ def _handed_over(
     state: HandoffState, agent: str, to: str, why: str, update: Mapping[str, Any], fields: Sequence[str], most: int
 ) -> dict[str, Any]:
     """Return the update of a handover, or of the loop that it would be."""
-    work = [update.get(name, getattr(state, name)) for name in fields]
-    mark = hash_of([to, [one.model_dump(mode="json") if isinstance(one, BaseModel) else one for one in work]])
+    mark = _mark(to, [update.get(name, getattr(state, name)) for name in fields])
     turn = [past for past in state.handovers if past.at >= state.started_at]
     now = time.time()
     record = HandedOver(id=f"{len(state.handovers)}", agent=agent, to=to, why=why, print=mark, at=now)
     told = {"handovers": [record], "holder": to}
-    if any(past.print == mark for past in turn):
+    if mark in (state.begun_with, *(past.print for past in turn)):
         way = " -> ".join([past.agent for past in turn[-4:]] + [agent, to])
         reason = f"{to} would get the same work again: {way}"
     elif len(turn) >= most:
@@ -166,6 +168,19 @@ def _handed_over(
     else:
         return told
     return told | {"holder": "", "degraded": True, "reasons": [reason], "escalations": {LOOP: reason}}
+
+
+def _outcome(state: HandoffState) -> str:
+    """Say how it ended: a person had the last word, nobody finished the work, or it is done."""
+    last = state.decisions[-1].decision if state.decisions else None
+    if last is not None and last.by != "default":
+        return "rejected" if last.type == "reject" else "done"
+    return "stopped" if last is not None or state.holder or LOOP in state.escalations else "done"
+
+
+def _mark(agent: str, work: Sequence[Any]) -> str:
+    """Return the hash of what an agent is given."""
+    return hash_of([agent, [one.model_dump(mode="json") if isinstance(one, BaseModel) else one for one in work]])
 
 
 def _next(end: str) -> Callable[[Any], str]:

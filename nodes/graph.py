@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from nodes.bridge import redacting
 from nodes.errors import InputError, RetiredNode
+from nodes.held import held_run, holds_runs
 from nodes.tracing import begin_tracing
 from state import Checked, RunState
 
@@ -42,7 +43,15 @@ class CheckedGraph(CompiledStateGraph[Any, Any, Any, Any]):
     def astream(self, input: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """Validate the input, then stream as LangGraph does; raises `InputError` naming the field."""
         begin_tracing()
-        return super().astream(self.checked_input(input), *args, **kwargs)
+        given, holder = self.checked_input(input), self.checkpointer
+        if not holds_runs(holder):
+            return super().astream(given, *args, **kwargs)
+        config: Any = (args[0] if args else kwargs.pop("config", None)) or {}
+        context, stream = kwargs.pop("context", None), super().astream
+        return held_run(
+            holder, config, context, self.context_schema,
+            lambda found: stream(given, config, *args[1:], context=found, **kwargs),
+        )  # fmt: skip
 
     def bulk_update_state(self, config: Any, supersteps: Sequence[Sequence[StateUpdate]]) -> Any:
         """Validate the values, then update the state."""

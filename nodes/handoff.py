@@ -1,28 +1,29 @@
 """Handoff: each node says itself where the work goes next (`Command(goto=...)`); no edge in the middle does.
 
 A `HandoffGraph` takes the same steps, gates, votes and reviews as any graph. What they say with `then` is not made a
-conditional edge but is part of the node: it hands over with the update that it stores, in one command. So the page that
-wires a graph need not know the whole of it, and a node can be read, tested and moved with its ways out.
+conditional edge but is part of the node: it hands over with the update that it stores, also where a person updates the
+state in its place (`update_state(..., as_node=...)`). So the page that wires a graph need not know the whole of it, and
+a node can be read, tested and moved with its ways out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from langchain_core.runnables import Runnable, RunnableConfig
-from langgraph.channels.base import BaseChannel
-from langgraph.errors import EmptyChannelError
-from langgraph.graph import START, StateGraph
+from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command
-from pydantic import BaseModel
+from langgraph.pregel._read import ChannelRead
+from langgraph.pregel._write import ChannelWrite, ChannelWriteEntry
+from langgraph.types import Command, Send
 
-from nodes.graph import as_mapping
+from nodes.bridge import redacting
+from nodes.errors import ConfigurationError
 from nodes.step import Route, route_function
-from state import Checked
 
-Choose: TypeAlias = Callable[[Any], str]
+Choose: TypeAlias = Callable[[Any], str | Send | Sequence[str | Send]]
 
 
 class HandoffGraph(StateGraph[Any, Any, Any, Any]):
@@ -53,66 +54,82 @@ class HandoffGraph(StateGraph[Any, Any, Any, Any]):
         return self
 
     def add_conditional_edges(self, source: str, path: Any, path_map: Any = None) -> HandoffGraph:
-        """Let a node hand over to one of several; `path_map` names them all, because nothing else does."""
+        """Let a node hand over to one of several; `path_map` names them all, because nothing else does.
+
+        The start of a graph is no node: from there it stays an edge.
+        """
         if not isinstance(path_map, list):
             raise TypeError(f"name all nodes that {source!r} may hand over to, as a list")
-        self._ways.setdefault(source, []).append((path, path_map))
+        if source == START:
+            super().add_conditional_edges(source, path, path_map)
+        else:
+            self._ways.setdefault(source, []).append((path, path_map))
         return self
 
     def compile(self, *args: Any, **kwargs: Any) -> CompiledStateGraph[Any, Any, Any, Any]:
-        """Give each node its ways out, then compile as LangGraph does."""
+        """Compile as LangGraph does, and give each node its ways out."""
         for name, ways in self._ways.items():
             spec = self.nodes.get(name)
             if spec is None:
                 raise ValueError(f"node {name!r} hands over, but is not there")
             targets = dict.fromkeys(target for _, those in ways for target in those)
-            spec.runnable = _HandsOver(spec.runnable, [choose for choose, _ in ways], self.channels)
             spec.ends = tuple(dict.fromkeys([*(spec.ends or ()), *targets]))
-        self._ways = {}
-        return super().compile(*args, **kwargs)
+        compiled = super().compile(*args, **kwargs)
+        for name, ways in self._ways.items():
+            node = compiled.nodes[name]
+            read = partial(ChannelRead.do_read, select=node.channels, fresh=True, mapper=node.mapper)
+            node.writers.append(_HandsOver(name, ways, read))
+        return compiled
 
 
 class _HandsOver(Runnable[Any, Any]):
-    """Runs a node and returns its update together with where it goes next."""
+    """Writes where a node hands over to, after what the node wrote; a writer runs for an update in its place, too.
 
-    def __init__(self, inner: Any, ways: Sequence[Choose], channels: Mapping[str, Any]) -> None:
-        self.inner, self.ways, self.channels = inner, ways, channels
+    Both without giving way: see `nodes.bridge.Route`.
+    """
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Run the node, and hand over."""
-        return self._hand_over(input, self.inner.invoke(input, config, **kwargs))
+    def __init__(
+        self, name: str, ways: Sequence[tuple[Choose, Sequence[str]]], read: Callable[[RunnableConfig], Any]
+    ) -> None:
+        self.name, self.ways, self.read = name, ways, read
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:  # noqa: ARG002
+        """Hand over and pass on."""
+        if config is not None and not _goes_by_itself(input):
+            with redacting(f"the way out of {self.name}"):
+                writes = self._writes(self.read(config))
+            ChannelWrite.do_write(config, writes)
+        return input
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Run the node, and hand over."""
-        return self._hand_over(input, await self.inner.ainvoke(input, config, **kwargs))
+        """Hand over and pass on."""
+        return self.invoke(input, config, **kwargs)
 
-    def _hand_over(self, state: Any, result: Any) -> Any:
-        if isinstance(result, Command) and result.goto:
-            return result
-        update = result.update if isinstance(result, Command) else result
-        after = state_after(state, as_mapping(update) or {}, self.channels)
-        return Command(update=update, goto=list(dict.fromkeys(choose(after) for choose in self.ways)))
+    def _writes(self, state: Any) -> list[ChannelWriteEntry | Send]:
+        """Return what hands over; raises `ConfigurationError` for a way out that was not named."""
+        sends: list[ChannelWriteEntry | Send] = []
+        names: dict[str, None] = {}
+        for choose, targets in self.ways:
+            chosen = choose(state)
+            for to in chosen if isinstance(chosen, (list, tuple)) else (chosen,):
+                if not isinstance(to, (str, Send)):
+                    raise ConfigurationError(
+                        f"node {self.name!r} hands over to a {type(to).__name__}: let `then` return the name of a "
+                        "node, a Send, or a list of these"
+                    )
+                name = to.node if isinstance(to, Send) else to
+                if name not in targets:
+                    raise ConfigurationError(
+                        f"node {self.name!r} hands over to {name!r}, which it does not name: add it to {list(targets)}"
+                    )
+                if isinstance(to, Send):
+                    sends.append(to)
+                elif to != END:
+                    names[to] = None
+        return [*(ChannelWriteEntry(f"branch:to:{name}", None) for name in names), *sends]
 
 
-def state_after(state: Any, update: Mapping[str, Any], channels: Mapping[str, BaseChannel[Any, Any, Any]]) -> Any:
-    """Return what a state will be once an update of one node has been applied, by the channels of its fields."""
-    changed = {name: _after(state, name, value, channels[name]) for name, value in update.items() if name in channels}
-    return state.model_copy(update=changed) if isinstance(state, BaseModel) else {**state, **changed}
-
-
-def _after(state: Any, name: str, value: Any, channel: BaseChannel[Any, Any, Any]) -> Any:
-    now = state.get(name) if isinstance(state, Mapping) else getattr(state, name, None)
-    if isinstance(channel, Checked):
-        value = channel.check(value)
-        now = channel.adapter.dump_python(now, mode="json") if isinstance(state, BaseModel) else now
-    twin = channel.copy() if now is None else channel.from_checkpoint(now)
-    twin.update([value])
-    try:
-        found = twin.get()
-    except EmptyChannelError:
-        return None
-    return (
-        channel.adapter.validate_python(found)
-        if isinstance(channel, Checked) and isinstance(state, BaseModel)
-        else found
-    )
+def _goes_by_itself(output: Any) -> bool:
+    """Tell whether a node has said with a command of its own where the work goes."""
+    parts = output if isinstance(output, (list, tuple)) else (output,)
+    return any(isinstance(part, Command) and bool(part.goto) for part in parts)

@@ -16,7 +16,7 @@ from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from nodes.bridge import in_thread
 from nodes.call import Call
@@ -25,6 +25,7 @@ from nodes.gate import Check
 from nodes.policy import Policy
 from nodes.task import Task
 from state import Checked, RunState
+from state.forms import form, required_of
 
 CALL: Final = "call"
 """Name of the parameter that takes the guarded call; a function without it is not given one."""
@@ -131,15 +132,23 @@ def schemas_of(name: str, given: type[BaseModel], works: Sequence[Work]) -> tupl
     """
     if taken := sorted((given.model_fields.keys() | {one.name for one in works}) & RunState.model_fields.keys()):
         raise ValueError(f"{taken[0]!r} is a field of every run: give the input or the work another name")
-    asked: dict[str, Any] = {field: checked_field(info.annotation) for field, info in given.model_fields.items()}
+    asked, asked_form = asked_fields(given)
     made: dict[str, Any] = {one.name: checked_field(one.kind) for one in works}
     title = name.title().replace("_", "")
-    return create_model(f"{title}State", __base__=RunState, **(asked | made)), create_model(f"{title}Input", **asked)
+    return create_model(f"{title}State", __base__=RunState, **(asked | made)), create_model(
+        f"{title}Input", __config__=asked_form, **asked
+    )
 
 
-def checked_field(kind: Any) -> tuple[Any, None]:
+def asked_fields(given: type[BaseModel]) -> tuple[dict[str, Any], ConfigDict]:
+    """Return the fields of an input for `create_model`, and the configuration that makes its JSON schema a form."""
+    fields = {name: checked_field(info.annotation, info.description) for name, info in given.model_fields.items()}
+    return fields, form(*required_of(given))
+
+
+def checked_field(kind: Any, description: str | None = None) -> tuple[Any, Any]:
     """Return a field for `create_model` whose channel checks each update; it is None until it is written."""
-    return Annotated[kind | None, Checked], None
+    return Annotated[kind | None, Checked], Field(default=None, description=description)
 
 
 def _signature(function: Callable[..., Any], name: str) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, Any]]:

@@ -22,6 +22,7 @@ from nodes.errors import InputError, NeedsCheckpointer
 from nodes.step import Route, route_function
 from nodes.task import Task, stale_fields
 from state import DecisionRecord, Provenance, ReviewDecision, ReviewRequest, RunState, describe
+from state.forms import answer_form
 
 S = TypeVar("S", bound=RunState)
 
@@ -102,7 +103,7 @@ def ask_until_valid(request: ReviewRequest, schema: type[BaseModel], thread: str
     """Interrupt until an answer fits. Earlier answers are replayed by LangGraph in order, so the loop is stable."""
     while True:
         try:
-            raw = interrupt(request.payload(), response_schema=ReviewDecision.model_json_schema())
+            raw = interrupt(request.payload(), response_schema=answer_form(request, schema))
         except GraphInterrupt:
             events.emit(events.ReviewAsked(thread, tuple(request.reasons)))
             raise

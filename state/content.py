@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from state.channels import Checked
+from state.forms import form
 from state.run import RunState
 
 MAX_TEXT = 200_000
@@ -18,11 +19,12 @@ ArticleText = Annotated[str, Field(max_length=MAX_TEXT)]
 class ArticleInput(BaseModel):
     """An article as it comes in."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = form("text")
 
     text: Annotated[ArticleText | None, Checked] = None
-    """Required, and not blank: there is nothing to summarise in an empty article."""
+    """The article. Required, and not blank: there is nothing to summarise in an empty one."""
     title: Annotated[str, Checked] = ""
+    """Headline of the article."""
 
 
 class ContentState(RunState, ArticleInput):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from state.channels import Checked
+from state.forms import form
 from state.run import RunState
 
 Channel = Literal["card_present", "online", "transfer", "atm"]
@@ -24,14 +25,19 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 class TransactionInput(BaseModel):
     """A transaction as it comes in; every field is required, because a guessed one would be judged like a fact."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = form(
+        "amount", "usual_amount", "channel", "merchant", "hour", "distance_km", "foreign", "new_device", "new_payee",
+        "account_days", "last_hour", "last_day", "failed_day",
+    )  # fmt: skip
 
     amount: Annotated[Amount | None, Checked] = None
     """In the currency of the account."""
     usual_amount: Annotated[Amount | None, Checked] = None
     """Median of the account's amounts over 90 days."""
     channel: Annotated[Channel | None, Checked] = None
+    """How it was paid."""
     merchant: Annotated[Merchant | None, Checked] = None
+    """What kind of merchant, or a person."""
     hour: Annotated[Hour | None, Checked] = None
     """Local hour of the account."""
     distance_km: Annotated[Distance | None, Checked] = None
@@ -39,6 +45,7 @@ class TransactionInput(BaseModel):
     foreign: Annotated[bool | None, Checked] = None
     """Whether the merchant is in another country than the account."""
     new_device: Annotated[bool | None, Checked] = None
+    """Whether the account was never used from this device before."""
     new_payee: Annotated[bool | None, Checked] = None
     """Whether the account never paid this merchant or person before."""
     account_days: Annotated[Days | None, Checked] = None

@@ -31,4 +31,6 @@ class HandoffState(RunState):
 
     holder: Annotated[str, Checked] = ""
     """The agent that is to work next; empty when the work is done or with a person."""
+    begun_with: Annotated[str, Checked] = ""
+    """Hash of what the first agent of the turn was given."""
     handovers: Annotated[list[HandedOver], Appended] = Field(default_factory=list)

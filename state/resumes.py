@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from state.channels import Checked
+from state.forms import form
 from state.run import RunState
 
 MAX_TEXT = 200_000
@@ -23,14 +24,18 @@ Recommendation = Literal["auto_accept", "human_review", "reject"]
 class Job(BaseModel):
     """What a candidate is measured against."""
 
-    model_config = ConfigDict(hide_input_in_errors=True, frozen=True)
+    model_config = ConfigDict(hide_input_in_errors=True, frozen=True, use_attribute_docstrings=True)
 
     title: Annotated[str, Field(min_length=1, max_length=200)]
+    """Name of the position."""
     required: Annotated[tuple[SkillName, ...], Field(min_length=1, max_length=30)]
     """Technical skills that the work cannot be done without."""
     desired: Annotated[tuple[SkillName, ...], Field(max_length=30)] = ()
+    """Technical skills that are welcome."""
     soft: Annotated[tuple[SkillName, ...], Field(max_length=10)] = ()
+    """Soft skills that are asked for."""
     certifications: Annotated[tuple[SkillName, ...], Field(max_length=10)] = ()
+    """Certificates that are asked for."""
     min_years: Years = 0.0
     """Years of work that are asked for."""
 
@@ -46,7 +51,7 @@ class Skill(BaseModel):
 class ResumeInput(BaseModel):
     """An application as it comes in: a document or its text, and the job."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = form("job")
 
     path: Annotated[str | None, Checked] = None
     """A PDF, DOCX or text file on the machine that runs the graph; its raw text is never stored."""
@@ -55,7 +60,7 @@ class ResumeInput(BaseModel):
     text: Annotated[ResumeText | None, Checked] = None
     """The text of a résumé, for those that come without a document; stronger than `path`."""
     job: Annotated[Job | None, Checked] = None
-    """Required."""
+    """What the candidate is measured against. Required."""
 
 
 class ResumeState(RunState, ResumeInput):

@@ -100,10 +100,10 @@ class RunFields(TypedDict, total=False):
 class RunContext(BaseModel):
     """Names and numbers that a run is started with; pass it as `context=`, and again on resume.
 
-    LangGraph does not persist it: the runner stores it beside the thread.
+    LangGraph does not persist it: the runner and Studio's server keep it with the thread.
     """
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
 
     provider: str | None = None
     """Provider of all tasks; None takes the one of the settings."""
@@ -124,3 +124,4 @@ class RunContext(BaseModel):
     without_saver: Literal["default", "fail"] = "default"
     """What a review does in a graph without a saver: take its default action, or raise `NeedsCheckpointer`."""
     variant: str = ""
+    """Name of the variant of a trial; it stands in each attempt."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from state.channels import Checked
+from state.forms import form
 from state.run import RunState
 
 Category = Literal["bug", "feature_request", "billing", "general"]
@@ -29,15 +30,18 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 class SupportInput(BaseModel):
     """A ticket as it comes in."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = form("text")
 
     text: Annotated[TicketText | None, Checked] = None
     """What the customer wrote. Required; it may be blank, then a person reads the ticket."""
     subject: Annotated[TicketText, Checked] = ""
+    """What the customer wrote above it."""
     customer: Annotated[str, Checked] = ""
+    """Name of the customer, for the salutation of the draft."""
     created_at: Annotated[str, Checked] = ""
     """When the ticket was opened, as the help desk tells it (ISO 8601)."""
     tenant: Annotated[str, Checked] = ""
+    """Whose budget the run draws on; empty where there is one for all."""
 
 
 class SupportState(RunState, SupportInput):

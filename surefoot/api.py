@@ -142,7 +142,8 @@ async def resume_in(
     pipeline = find_pipeline(record.pipeline)
     async with store.leases.renewing():
         if not await store.acquire(record.thread_id):
-            raise ThreadBusy(f"another process is working on thread {record.key}; try again when it is done")
+            who = await store.leases.holder(record.thread_id)
+            raise ThreadBusy(f"{who} is working on thread {record.key}; try again when it is done")
         try:
             start, raw = await next_start(pipeline, store, record, None)
             if answer is None:

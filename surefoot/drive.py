@@ -17,7 +17,7 @@ from state import RunContext
 from surefoot.bill import Effort
 from surefoot.errors import UsageError, taken_over
 from surefoot.pipelines import Pipeline
-from surefoot.threads import RawThread, ThreadRecord
+from surefoot.threads import CONTEXT, RawThread, ThreadRecord, context_text
 
 if TYPE_CHECKING:
     from surefoot.store import Store
@@ -53,11 +53,15 @@ class Drained(Exception):
     """The run was asked to stop; the thread stands at a checkpoint and can go on."""
 
 
-def config_of(pipeline: Pipeline, record: ThreadRecord) -> RunnableConfig:
-    """Return the configuration of a thread's run; the metadata reaches traces and checkpoints, so it names ids only."""
+def config_of(pipeline: Pipeline, record: ThreadRecord, context: RunContext) -> RunnableConfig:
+    """Return the configuration of a thread's run.
+
+    The metadata reaches traces and checkpoints, so it holds ids, names and numbers only.
+    """
+    told = context_text(context)
     return {
         "configurable": {"thread_id": record.thread_id},
-        "metadata": {"surefoot_key": record.key},
+        "metadata": {"surefoot_key": record.key} | ({CONTEXT: told} if told else {}),
         "run_name": pipeline.name,
     }
 
@@ -83,7 +87,8 @@ async def drive(
     modes: list[StreamMode] = ["updates", "values"]
     if on_part is not None:
         modes.append("custom")
-    stream = graph.astream(start, config_of(pipeline, record), context=context, durability="sync", stream_mode=modes)
+    config = config_of(pipeline, record, context)
+    stream = graph.astream(start, config, context=context, durability="sync", stream_mode=modes)
     try:
         async for mode, chunk in stream:
             if mode == "values":

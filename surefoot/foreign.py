@@ -18,7 +18,7 @@ from state import redact
 from surefoot.drive import result_of, updated, waiting
 from surefoot.errors import UsageError
 from surefoot.pipelines import pipeline as find_pipeline
-from surefoot.threads import RawThread, ThreadRecord, raw_thread
+from surefoot.threads import RawThread, ThreadRecord, raw_thread, stored_context
 
 UNREADABLE: Final = (RecordDamaged, TypeNotAllowed, ThreadFormatUnknown)
 """What one thread's checkpoints can be without any other thread being concerned."""
@@ -44,6 +44,7 @@ async def _record(saver: AsyncRedisSaver, entry: ThreadEntry, held: bool) -> Thr
     begun = {
         "pipeline": str(metadata.get("pipeline") or metadata.get("graph_id") or ""),
         "graph_version": str(metadata.get("graph_version", "")),
+        "context": stored_context(metadata),
     }
     return _standing(_by_entry(entry, held).model_copy(update=begun), entry, raw_thread(found), held)
 
@@ -110,6 +111,8 @@ async def gone_on(
         found = await _latest(saver, record.thread_id)
         if found is None or not readable(found):
             return record
-        return _standing(record, entry, raw_thread(found), held=False)
+        standing = _standing(record, entry, raw_thread(found), held=False)
+        # Whether anybody works on it is looked at for all that run.
+        return standing.model_copy(update={"status": "running"}) if standing.status == "stalled" else standing
 
     return list(await asyncio.gather(*map(one, records, entries)))

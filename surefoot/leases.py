@@ -66,9 +66,10 @@ def process_scope() -> str:
 class Leases:
     """The leases that this process holds, renewed together."""
 
-    def __init__(self, saver: AsyncRedisSaver) -> None:
+    def __init__(self, saver: AsyncRedisSaver, name: str = "") -> None:
         self._saver = saver
-        self._me = json.dumps({"scope": process_scope(), "pid": os.getpid(), "started": started_at(os.getpid())})
+        me = {"scope": process_scope(), "pid": os.getpid(), "started": started_at(os.getpid())}
+        self._me = json.dumps({**me, "name": name} if name else me)
         self._held: dict[str, Lease] = {}
         self.lost: set[str] = set()
         """Threads whose lease expired under us, as happens to a process that is frozen: stop working on them."""
@@ -86,7 +87,8 @@ class Leases:
     async def acquire(self, thread_id: str) -> bool:
         """Take the lease of a thread; False when a living process holds it."""
         taken = await self._saver.aacquire_lease(thread_id, holder=self._me, ttl=TTL_S)
-        if isinstance(taken, str) and _has_ended(taken):
+        # Beside the loop: Studio's server lets nothing block on its own, not even a look at a process.
+        if isinstance(taken, str) and await asyncio.to_thread(_has_ended, taken):
             taken = await self._saver.aacquire_lease(thread_id, holder=self._me, ttl=TTL_S, instead_of=taken)
         if isinstance(taken, str):
             return False
@@ -104,6 +106,14 @@ class Leases:
         """Return the fencing token of the lease that this process holds on a thread, an empty text for none."""
         lease = self._held.get(thread_id)
         return lease.token if lease is not None else ""
+
+    async def holder(self, thread_id: str) -> str:
+        """Return what the holder of a lease calls itself, to tell a person who works on a thread."""
+        try:
+            told = json.loads(await self._saver.alease_holder(thread_id))
+        except ValueError:
+            told = None
+        return str(told.get("name") or "another process") if isinstance(told, dict) else "another process"
 
     async def alive(self, thread_ids: list[str]) -> list[bool | None]:
         """Tell for each thread whether a living process holds its lease, None for a thread of an unknown format."""

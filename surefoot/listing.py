@@ -52,7 +52,9 @@ class Listing:
         own = await self._records.get_all([entry.thread_id for entry in entries])
         begun_here = [entry for entry in entries if entry.thread_id in own]
         current = await self.with_live_status([own[entry.thread_id] for entry in begun_here])
-        known = {record.thread_id: record for record in await gone_on(self._saver, current, begun_here)}
+        # Twice, because a thread whose question was answered elsewhere may be at work there now.
+        current = await self.with_live_status(await gone_on(self._saver, current, begun_here))
+        known = {record.thread_id: record for record in current}
         others = [entry for entry in entries if entry.thread_id not in own and _may_be(entry, status)]
         known |= {record.thread_id: record for record in await self._of_others(others)}
         records = [known[entry.thread_id] for entry in entries if entry.thread_id in known]

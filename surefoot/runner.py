@@ -183,15 +183,15 @@ class Runner:
             async with self._lease(tid) as leased:
                 if not leased:
                     record = await self.store.get(tid) or self._new_record(item, tid)
-                    return make_result(self.pipeline, record, {}, "running", error="another process works on it",
-                                       line=item.line, fresh=False)  # fmt: skip
+                    told = f"{await self.store.leases.holder(tid)} works on it"
+                    return make_result(self.pipeline, record, {}, "running", error=told, line=item.line, fresh=False)
                 record, known = await self._record(item, tid)
                 return known or await self._drive(item, record)
         except (ThreadBusy, LeaseLost) as error:
             # Whoever has the thread now writes its record, so this one tells what it knows and writes nothing.
             record = self._new_record(item, tid)
-            told = error if isinstance(error, ThreadBusy) else taken_over(record.key)
-            return make_result(self.pipeline, record, {}, "running", error=str(told), line=item.line)
+            busy = error if isinstance(error, ThreadBusy) else taken_over(record.key)
+            return make_result(self.pipeline, record, {}, "running", error=str(busy), line=item.line)
         finally:
             self._working.pop(tid, None)
             self._sleeping.pop(tid, None)

@@ -7,13 +7,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
+from uuid import UUID
 
 import httpx
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
+from langgraph_sdk.errors import APIStatusError, NotFoundError
 
 from checkpointers import AsyncRedisSaver
+from state import redact
 from surefoot.errors import UsageError
+from surefoot.serving import ServingSaver
 from surefoot.store import open_store
 from surefoot.threads import ThreadRecord
 
@@ -28,7 +32,9 @@ async def checkpointer() -> AsyncIterator[AsyncRedisSaver]:
     Its threads are in the registry, so that `surefoot threads` and `surefoot inbox` list what was begun in Studio.
     """
     async with open_store() as store:
-        yield store.saver
+        saver = ServingSaver(store.saver)
+        async with saver.leases.renewing():
+            yield saver
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,20 @@ class Shown:
     """Where Studio shows it."""
 
 
-async def show(threads: Sequence[str], server: str) -> list[Shown]:
+@dataclass(frozen=True)
+class Passed:
+    """A thread that a server cannot show."""
+
+    key: str
+    why: str
+
+
+async def show(threads: Sequence[str], server: str) -> tuple[list[Shown], list[Passed]]:
     """Make threads known to a running server, so that Studio can open them; without names all that wait or stalled.
 
-    The server keeps a table of its own, in which it finds no thread that was begun elsewhere. Raises `UsageError` for a
-    thread of no pipeline that the server has, for a server that does not answer, and for one that keeps its checkpoints
-    elsewhere.
+    The server keeps a table of its own, in which it finds no thread that was begun elsewhere. Without names, threads
+    that it cannot show are passed over; of named ones the first such raises `UsageError`, as does a server that does
+    not answer.
     """
     client = get_client(url=server, api_key=None)
     async with open_store() as store:
@@ -54,28 +68,59 @@ async def show(threads: Sequence[str], server: str) -> list[Shown]:
             records = [await store.find(thread) for thread in threads]
         else:
             records = [record for status in ("waiting", "stalled") for record in await store.records(status=status)]
+    shown, passed = [], []
     try:
-        return [await _show(client, record, server) for record in records]
+        for record in records:
+            try:
+                shown.append(await _show(client, record, server))
+            except UsageError as error:
+                if threads:
+                    raise
+                passed.append(Passed(record.key, str(error)))
     except httpx.TransportError:
         raise UsageError(
             f"no server answers at {server}: start it with `make studio`, or name it with --server"
         ) from None
+    return shown, passed
 
 
 async def _show(client: LangGraphClient, record: ThreadRecord, server: str) -> Shown:
+    """Make one thread known; raises `UsageError` that says why the server cannot show it."""
     if not record.pipeline:
         raise UsageError(
             f"thread {record.key} is of no pipeline of Surefoot, so the server has no graph to show it with"
         )
-    await client.threads.create(
-        thread_id=record.thread_id,
-        if_exists="do_nothing",
-        graph_id=record.pipeline,
-        metadata={"surefoot_key": record.key},
-    )
-    state = await client.threads.get_state(record.thread_id)
+    try:
+        UUID(record.thread_id)
+    except ValueError:
+        raise UsageError(
+            f"thread {record.key}: the server takes only UUIDs for ids, as the runner makes them of keys"
+        ) from None
+    # Asked first: the server would list the thread, and then not find its graph.
+    if not await _has_graph(client, record.pipeline):
+        raise UsageError(
+            f"the server at {server} has no graph {record.pipeline!r} for thread {record.key}: name it in "
+            "langgraph.json"
+        )
+    try:
+        await client.threads.create(
+            thread_id=record.thread_id,
+            if_exists="do_nothing",
+            graph_id=record.pipeline,
+            metadata={"surefoot_key": record.key},
+        )
+        state = await client.threads.get_state(record.thread_id)
+    except APIStatusError as error:
+        raise UsageError(f"the server at {server} cannot show thread {record.key}: {redact(str(error))}") from None
     if not state["checkpoint"].get("checkpoint_id"):
         raise UsageError(
             f"the server at {server} has no checkpoint of {record.key}: start it with the same SUREFOOT_REDIS_URL"
         )
     return Shown(record.key, record.thread_id, f"{STUDIO}/thread/{record.thread_id}?{urlencode({'baseUrl': server})}")
+
+
+async def _has_graph(client: LangGraphClient, name: str) -> bool:
+    try:
+        return bool(await client.assistants.search(graph_id=name, limit=1))
+    except NotFoundError:
+        return False

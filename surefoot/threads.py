@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from state import RunContext, redact
 from surefoot.errors import UsageError
@@ -18,6 +19,9 @@ NAMESPACE = uuid.UUID("6f1c1d52-7d0e-5b8e-9a52-2f0b1f6a4c11")
 """Root of all thread ids; changing it would orphan every stored thread."""
 
 MAX_NAMESPACE = 60
+
+CONTEXT: Final = "surefoot_context"
+"""Key of a checkpoint's metadata that holds the context of its run, so that whoever goes on with it has the same."""
 
 Status = Literal["running", "stalled", "waiting", "done", "failed"]
 
@@ -87,6 +91,24 @@ class ThreadRecord(BaseModel):
     """One line about why this process cannot read the thread; where it stands is known all the same."""
     context: RunContext = Field(default_factory=RunContext)
     """What the run was started with; LangGraph does not persist it."""
+
+
+def context_text(context: RunContext) -> str:
+    """Return what a context names, as it is kept in metadata; empty where it names nothing.
+
+    How long a wait may hold a slot is the runner's own affair.
+    """
+    kept = set(RunContext.model_fields) - {"max_inline_wait_s"}
+    named = context.model_dump_json(exclude_defaults=True, include=kept)
+    return "" if named == "{}" else named
+
+
+def stored_context(metadata: Mapping[str, Any]) -> RunContext:
+    """Return the context that a checkpoint's metadata tells; one that does not fit any more counts as none."""
+    try:
+        return RunContext.model_validate_json(str(metadata.get(CONTEXT) or "{}"))
+    except ValidationError:
+        return RunContext()
 
 
 @dataclass

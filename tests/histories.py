@@ -32,7 +32,7 @@ def operations(seed: int, count: int) -> Iterator[Operation]:
             for channel in ("log", "n", "text"):
                 if not versions or dice.random() < 0.6:
                     _change(channel, values, dice, number)
-                    new[channel] = versions[channel] = f"{number:08x}.{dice.getrandbits(32):08x}"
+                    new[channel] = versions[channel] = f"{number:032}.{dice.getrandbits(32):08x}"
             identity = f"1f{number:06x}-0000-6000-8000-{dice.getrandbits(48):012x}"
             made.append((identity, values, versions))
             yield "put", (parent and parent[0], identity, values, versions, new, {"step": number})

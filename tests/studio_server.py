@@ -47,6 +47,10 @@ class StudioServer:
         env |= {"SUREFOOT_REDIS_URL": redis_url, "SUREFOOT_PROVIDER": "embedded"}
         env |= {"OPENAI_BASE_URL": model.url, "SUREFOOT_MODEL": MODEL, "SUREFOOT_PRICES": json.dumps(PRICES)}
         self.env = env
+        self.config = ROOT / "langgraph.json"
+        self.reload = False
+        """Whether it watches the code, as it does for users: what other tests write would start it anew."""
+        self.ready_s = 0.0
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -55,7 +59,8 @@ class StudioServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        more = f"--no-reload --port {self.port} --config {ROOT / 'langgraph.json'}"
+        more = f"{'' if self.reload else '--no-reload '}--port {self.port} --config {self.config}"
+        began = time.monotonic()
         with (self.directory / "log").open("ab") as out:
             self.process = subprocess.Popen(
                 ["bash", "-c", f"exec env {recipe()} {more}"],
@@ -65,6 +70,7 @@ class StudioServer:
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 if httpx.get(f"{self.url}/ok", timeout=2, trust_env=False).status_code == 200:
+                    self.ready_s = time.monotonic() - began
                     return
             except httpx.HTTPError:
                 pass
@@ -107,10 +113,18 @@ def outside() -> Iterator[tuple[str, list[str]]]:
 
 
 @contextmanager
-def studio_server(directory: Path, model: OpenAIEndpoint, proxy: str = "http://127.0.0.1:9") -> Iterator[StudioServer]:
-    """Yield a server that runs."""
+def studio_server(
+    directory: Path, model: OpenAIEndpoint, proxy: str = "http://127.0.0.1:9", **graphs: str
+) -> Iterator[StudioServer]:
+    """Yield a server that runs; with `graphs`, it has these beside those of `langgraph.json`."""
     with embedded_directory() as redis:
         server = StudioServer(directory, f"embedded:{redis}", model, proxy)
+        if graphs:
+            config = json.loads(server.config.read_text())
+            config["dependencies"] = [str(ROOT)]
+            config["graphs"] |= graphs
+            server.config = directory / "langgraph.json"
+            server.config.write_text(json.dumps(config))
         try:
             server.start()
             yield server

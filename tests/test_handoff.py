@@ -10,14 +10,14 @@ from uuid import uuid4
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START
-from langgraph.types import Command
+from langgraph.types import Command, Send
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from graphs import desks, support, support_handoff
 from graphs.handoff import HAND_OVER, Agent, build_handoff
 from nodes import HandoffGraph, Policy, compile_graph, fixed
-from nodes.errors import InputError
+from nodes.errors import ConfigurationError, InputError
 from state import RunContext
 from surefoot.testing import OpenAIEndpoint, support_responder
 from surefoot.testing.faults import status
@@ -129,6 +129,71 @@ def test_ways_out_that_nobody_can_draw_are_refused() -> None:
         builder.compile()
 
 
+def small(then: Any) -> Any:
+    builder = HandoffGraph(Small)
+    builder.add_conditional_edges(START, lambda state: "first" if state["n"] else "last", ["first", "last"])
+    builder.add_agent("first", lambda _state: {}, then=(then, ["last", "other"]))
+    builder.add_agent("other", lambda state: {"n": state["n"] + 1}, then="last")
+    builder.add_agent("last", lambda state: {"said": [f"last {state['n']}"]}, then=END)
+    return compile_graph(builder, name="small", version="1")
+
+
+def test_the_start_may_choose_and_a_node_may_hand_over_to_several() -> None:
+    assert small(lambda _state: "last").invoke({"n": 0})["said"] == ["last 0"]
+    assert small(lambda _state: ["other"]).invoke({"n": 1})["said"] == ["last 2"]
+    assert small(lambda _state: [Send("last", {"n": 7})]).invoke({"n": 1})["said"] == ["last 7"]
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (None, "node 'first' hands over to a NoneType: let `then` return the name of a node"),
+        ("nobody", r"node 'first' hands over to 'nobody', which it does not name: add it to \['last', 'other'\]"),
+        ([Send("first", {})], "hands over to 'first', which it does not name"),
+    ],
+)
+def test_a_way_out_that_was_not_named_is_told(found: Any, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        small(lambda _state: found).invoke({"n": 1})
+
+
+@pytest.mark.parametrize("node", sorted(set(support.graph.nodes) - {START}))
+def test_an_update_in_the_place_of_a_node_goes_on_alike_in_both_styles(node: str) -> None:
+    """What Studio does when a person edits the state at a node, and forks there."""
+    after = []
+    for graph in (support.graph, support_handoff.graph):
+        kept = graph.copy(update={"checkpointer": InMemorySaver()})
+        config: Any = {"configurable": {"thread_id": "t"}}
+        # Nothing has run: this node is the first that is known of.
+        values = {
+            "text": "The export crashes.",
+            "category": "bug",
+            "confidence": 0.9,
+            "urgency": "low",
+            "team": "product",
+        }
+        found = [kept.get_state(kept.update_state(config, values, as_node=node)).next]
+        asked: dict[str, Any] = {"escalations": {"critical": "it is critical"}} if node == "assess" else {"team": None}
+        for update in ({"draft": "Thank you, we look into it."}, asked, None):
+            found.append(kept.get_state(kept.update_state(config, update, as_node=node)).next)
+        after.append(found)
+    assert after[0] == after[1]
+    assert any(after[0]) == (node not in {"finish", "retry"}), "a node of no way out, or one whose own command says it"
+
+
+def test_an_edited_and_forked_thread_ends_alike_in_both_styles() -> None:
+    found = []
+    context = RunContext(provider="openai", providers={"draft": "embedded"})
+    for graph in (support.graph, support_handoff.graph):
+        kept = graph.copy(update={"checkpointer": InMemorySaver()})
+        config: Any = {"configurable": {"thread_id": "t"}}
+        given = {"text": "I was charged twice.", "category": "billing", "confidence": 0.9, "urgency": "low"}
+        forked = kept.update_state(config, given | {"category": "bug"}, as_node="urgency")
+        found.append(story(kept.invoke(None, forked, context=context)))
+    assert found[0] == found[1]
+    assert (found[0]["team"], found[0]["outcome"]) == ("engineering", "routed")
+
+
 @pytest.mark.parametrize(
     ("text", "desk"),
     [
@@ -172,8 +237,24 @@ def test_a_loop_among_24_agents_ends_where_it_begins_again() -> None:
     result = ring(24, learn=False).invoke({"text": "whose is this?"})
     assert result["outcome"] == "stopped"
     assert result["degraded"] is True
-    assert len(result.get("handovers", [])) == 25
-    assert "agent_1 would get the same work again" in result["reasons"][0]
+    assert len(result.get("handovers", [])) == 24
+    assert "agent_0 would get the same work again" in result["reasons"][0]
+
+
+def test_the_first_agent_does_not_get_the_same_work_twice() -> None:
+    worked: list[str] = []
+
+    def pass_to(other: str) -> Any:
+        def work(_state: Any, _call: Any) -> dict[str, Any]:
+            worked.append("a" if other == "b" else "b")
+            return {HAND_OVER: other}
+
+        return work
+
+    agents = [Agent("a", pass_to("b"), ("b",)), Agent("b", pass_to("a"), ("a",))]
+    result = build_handoff("pair", input=Case, result=Verdict, agents=agents, first="a").invoke({"text": "x"})
+    assert worked == ["a", "b"]
+    assert result["reasons"] == ["a would get the same work again: a -> b -> a"]
 
 
 def test_a_loop_in_which_something_is_learned_ends_at_the_most_handovers() -> None:
@@ -191,10 +272,23 @@ def test_with_review_a_person_settles_a_loop_and_another_turn_begins_afresh() ->
     assert "same work again" in question.value["description"]
     answer = {question.id: {"type": "edit", "args": {"solved": "by hand"}}}
     result = graph.invoke(Command(resume=answer), config)
-    assert result["solved"] == "by hand"
+    assert (result["solved"], result["outcome"], result["degraded"]) == ("by hand", "done", True)
+    assert "same work again" in result["reasons"][0]
     again = graph.invoke({"text": "and this?"}, config)
     assert again.get("solved") is None
-    assert len(graph.get_state(config).interrupts) == 1
+    (question,) = graph.get_state(config).interrupts
+    assert graph.invoke(Command(resume={question.id: {"type": "reject"}}), config)["outcome"] == "rejected"
+    assert ring(3, learn=False, review=True).invoke({"text": "nobody can be asked"})["outcome"] == "stopped"
+
+
+def test_what_an_agent_gave_up_on_is_stopped() -> None:
+    def fail(_state: Any, _call: Any) -> dict[str, Any]:
+        raise RuntimeError
+
+    policy = Policy(retries=0)
+    agents = [Agent("a", lambda _s, _c: {HAND_OVER: "b"}, ("b",), policy), Agent("b", fail, (), policy)]
+    result = build_handoff("gone", input=Case, result=Verdict, agents=agents, first="a").invoke({"text": "x"})
+    assert (result["outcome"], result["degraded"]) == ("stopped", True)
 
 
 def test_a_handover_to_somebody_unknown_is_tried_again_and_then_told() -> None:

@@ -145,6 +145,7 @@ def test_a_fork_changes_no_stored_checkpoint(saver: RedisSaver, thread: str, ver
 
 def test_versions_grow_keep_their_type_and_never_meet(saver: RedisSaver) -> None:
     samples: list[Any] = [None, 7, 7.5, f"{41:032}.0.123", "00000009.0000abcd"]
+    assert saver.get_next_version(None, None) < f"{2:032}.0.1"
     for start in samples:
         chosen = {saver.get_next_version(start, None) for _ in range(100)}
         assert len(chosen) == 100
@@ -154,6 +155,36 @@ def test_versions_grow_keep_their_type_and_never_meet(saver: RedisSaver) -> None
         following = saver.get_next_version(version, None)
         assert version is None or following > version
         version = following
+
+
+def test_versions_are_stored_short_and_read_wide(saver: RedisSaver, thread: str) -> None:
+    """Ours, those of LangGraph's API server, and any other; what was stored short before is read wide too."""
+    ours, servers = saver.get_next_version(None, None), f"{10:032}.0.0123456789012345"
+    versions: Any = {"a": ours, "b": servers, "c": "00000012.x", "d": f"{2**40:032}.0000abcd", "e": 3}
+    checkpoint = checkpoint_of(dict.fromkeys(versions, 1), versions)
+    checkpoint["versions_seen"] = {"node": dict(versions)}
+    saver.put(config_of(thread), checkpoint, {}, versions)
+    found = saver.get(config_of(thread))
+    assert found is not None
+    assert found["channel_versions"] == versions
+    assert found["versions_seen"] == {"node": versions}
+    (record,) = [value for name, value in saver.client.hgetall(thread_keys(thread)[0]).items() if name[:1] == b"c"]  # type: ignore[union-attr]
+    assert b"00000001." in record
+    assert b"0000000a.0.0123456789012345" in record
+    assert b"0" * 12 + b"1." not in record
+
+
+def test_a_thread_with_short_versions_goes_on_in_order(saver: RedisSaver, thread: str) -> None:
+    short: Any = {"a": "0000000a.0000abcd"}
+    checkpoint = checkpoint_of({"a": 1}, short)
+    checkpoint["versions_seen"] = {"node": dict(short)}
+    saver.put(config_of(thread), checkpoint, {}, short)
+    found = saver.get(config_of(thread))
+    assert found is not None
+    assert found["channel_versions"] == found["versions_seen"]["node"] == {"a": f"{10:032}.0000abcd"}
+    following = saver.get_next_version(found["channel_versions"]["a"], None)
+    assert following > found["versions_seen"]["node"]["a"]
+    assert following.startswith(f"{11:032}.")
 
 
 def test_a_thread_deleted_under_a_run_is_written_whole_again(saver: RedisSaver, thread: str) -> None:

@@ -55,8 +55,8 @@ def test_what_format_1_stored_is_still_read(saver: RedisSaver) -> None:
         "id": "1f1e6e59-baa2-6b16-bffe-ed58a51d0f26",
         "ts": "2026-01-01T00:00:00+00:00",
         "channel_values": {"a": ["é", b"\0", Decimal("1.10")]},
-        "channel_versions": {"a": "00000001.544b5001", "gone": 2},
-        "versions_seen": {"node": {"a": "00000001.544b5001"}},
+        "channel_versions": {"a": f"{1:032}.544b5001", "gone": 2},
+        "versions_seen": {"node": {"a": f"{1:032}.544b5001"}},
         "pending_sends": [],
         "updated_channels": ["a"],
     }
@@ -111,13 +111,13 @@ def history(saver: RedisSaver, thread: str) -> None:
     for step in range(3):
         log = [*log, {"n": step + 1}]
         versions: dict[str, Any] = {
-            "small": f"{step + 1:08x}.0000000a", "large": 1, "log": f"{step + 1:08x}.0000000b", "gone": 2.5, "\0odd": 3,
+            "small": f"{step + 1:032}.0000000a", "large": 1, "log": f"{step + 1:032}.0000000b", "gone": 2.5, "\0odd": 3,
             "branch:to:next": 1,
         }  # fmt: skip
         values = {"small": step, "large": RANDOM, "log": log, "\0odd": True, "branch:to:next": None}
         new = versions if step == 0 else {"small": versions["small"], "log": versions["log"]}
         put(saver, config_of(thread, "", IDS[step - 1] if step else None), IDS[step], values, versions, new)
-    fork = {"small": "00000002.0000000c", "large": 1, "log": "00000002.0000000c"}
+    fork = {"small": f"{2:032}.0000000c", "large": 1, "log": f"{2:032}.0000000c"}
     put(
         saver,
         config_of(thread, "", IDS[0]),

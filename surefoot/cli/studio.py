@@ -24,12 +24,14 @@ def studio(
     """Make threads known to a running Studio server, and print where to open them."""
     from surefoot.studio import show
 
-    shown = asyncio.run(show(threads or [], server.rstrip("/")))
+    shown, passed = asyncio.run(show(threads or [], server.rstrip("/")))
+    for one in passed:
+        say(f"passed over: {one.why}")
     if as_json:
         write_json([asdict(one) for one in shown])
     elif not shown:
-        say("no thread waits or stalled; name one")
+        say("no thread of this server waits or stalled; name one" if passed else "no thread waits or stalled; name one")
     else:
-        for one in shown:
-            console().print(f"{one.key}  {one.link}", soft_wrap=True)
+        for found in shown:
+            console().print(f"{found.key}  {found.link}", soft_wrap=True)
     return DONE
