@@ -75,6 +75,8 @@ def run_console(block: Block, home: dict[str, str], endpoint: str) -> list[tuple
             home[exported[1]] = exported[2].strip("'")
             if exported[1] == "OPENAI_API_KEY":
                 home |= {"OPENAI_BASE_URL": endpoint, "SUREFOOT_MODEL": MODEL, "SUREFOOT_PRICES": json.dumps(PRICES)}
+            if exported[1] == "LANGSMITH_API_KEY":
+                home["LANGSMITH_ENDPOINT"] = "http://127.0.0.1:9"  # traces of tests go nowhere
             continue
         done = run_shell(command, home)
         assert done.returncode in (0, 3), f"{block}: {command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
