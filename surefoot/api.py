@@ -17,7 +17,6 @@ from pydantic import ValidationError
 from nodes.bridge import run_sync
 from nodes.call import spending_cap, using_guard
 from nodes.errors import InputError, SurefootError
-from nodes.review import validate_answer
 from nodes.task import hash_of
 from state import ReviewDecision, ReviewRequest, RunContext, describe
 from surefoot.drive import OnPart, Result, drive, next_start, result_of, updated, waiting
@@ -25,6 +24,7 @@ from surefoot.errors import ThreadBusy, UsageError
 from surefoot.inputs import BadLine, Item, id_of
 from surefoot.pipelines import Pipeline
 from surefoot.pipelines import pipeline as find_pipeline
+from surefoot.questions import pipeline_of, question_of, questions_in
 from surefoot.runner import Runner
 from surefoot.settings import settings
 from surefoot.store import Store, open_store
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pending:
-    """A review that waits for an answer."""
+    """A review that waits for an answer, or a question in somebody else's form: its text is the description."""
 
     record: ThreadRecord
     interrupt_id: str
@@ -137,7 +137,7 @@ async def resume_in(
     store: Store, record: ThreadRecord, answer: Any = None, *, interrupt_id: str | None = None
 ) -> Result:
     """Resume a thread of an open store; see `aresume`."""
-    pipeline = find_pipeline(record.pipeline)
+    pipeline = pipeline_of(record)
     async with store.leases.renewing():
         if not await store.acquire(record.thread_id):
             raise ThreadBusy(f"another process is working on thread {record.key}; try again when it is done")
@@ -146,9 +146,8 @@ async def resume_in(
             if answer is None:
                 answer = overdue_default(raw)
             if answer is not None:
-                pending_id, request = question_of(record, raw, interrupt_id)
-                decision = validate_answer(request, pipeline.state, _as_answer(answer))
-                start = Command(resume={pending_id: decision.model_dump(mode="json")})
+                asked = question_of(record, raw, interrupt_id)
+                start = Command(resume={asked.id: asked.resume_value(_as_answer(answer), pipeline.state)})
             elif not raw.exists:
                 raise UsageError(f"thread {record.key} holds no checkpoint yet: run its input again")
             elif not raw.next:
@@ -201,36 +200,18 @@ def _as_answer(answer: Any) -> Any:
     return answer.model_dump() if isinstance(answer, ReviewDecision) else answer
 
 
-def question_of(record: ThreadRecord, raw: RawThread, interrupt_id: str | None = None) -> tuple[str, ReviewRequest]:
-    """Return the pending question of a thread, by id where there are several; raises `UsageError` for none."""
-    questions = {
-        item["id"]: item["value"]
-        for item in raw.interrupts
-        if isinstance(item["value"], Mapping) and "action_request" in item["value"]
-    }
-    if not questions:
-        raise UsageError(
-            f"thread {record.key} waits for no person (it is {record.status}); `surefoot inbox` lists those"
-        )
-    if interrupt_id is None and len(questions) > 1:
-        raise UsageError(f"thread {record.key} asks several questions, name one with --id: {', '.join(questions)}")
-    chosen = interrupt_id or next(iter(questions))
-    if chosen not in questions:
-        raise UsageError(f"thread {record.key} asks no question {chosen!r}; pending: {', '.join(questions)}")
-    return chosen, ReviewRequest.model_validate(questions[chosen])
+async def apending(thread: str | None = None, *, url: str | None = None) -> list[Pending]:
+    """Return all reviews that wait for an answer, or those of one thread: urgent ones first, then by due time.
 
-
-async def apending(*, url: str | None = None) -> list[Pending]:
-    """Return all reviews that wait for an answer: urgent ones first, then by due time."""
+    Raises `UsageError` for an unknown thread.
+    """
     async with open_store(url) as store:
+        records = await store.records(status="waiting") if thread is None else [await store.find(thread)]
         found: list[Pending] = []
-        for record in await store.records(status="waiting"):
-            if record.waits_for != "person":
-                continue
-            raw = await store.channels(record.thread_id)
-            for item in raw.interrupts:
-                chosen, request = question_of(record, raw, item["id"])
-                found.append(Pending(record, chosen, request))
+        for record in records:
+            if record.status == "waiting" and record.waits_for == "person":
+                raw = await store.channels(record.thread_id)
+                found += [Pending(record, asked.id, asked.request) for asked in questions_in(raw)]
     return sorted(found, key=lambda p: (p.request.tier != "urgent", p.request.due_at or float("inf")))
 
 
@@ -279,9 +260,9 @@ def resume(thread: str, answer: Any = None, **options: Unpack[ResumeOptions]) ->
     return run_sync(aresume(thread, answer, **options))
 
 
-def pending(*, url: str | None = None) -> list[Pending]:
-    """Return all reviews that wait for an answer; see `apending`."""
-    return run_sync(apending(url=url))
+def pending(thread: str | None = None, *, url: str | None = None) -> list[Pending]:
+    """Return all reviews that wait for an answer, or those of one thread; see `apending`."""
+    return run_sync(apending(thread, url=url))
 
 
 def explain(thread: str, *, url: str | None = None) -> Story:

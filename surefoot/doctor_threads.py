@@ -73,7 +73,7 @@ async def _broken(store: Store, records: list[ThreadRecord], *, quarantine: bool
 async def _why_broken(store: Store, record: ThreadRecord) -> str:
     try:
         raw = await store.channels(record.thread_id)
-        return _why_unreadable(pipeline(record.pipeline), raw.values)
+        return _why_unreadable(pipeline(record.pipeline, record.spec), raw.values)
     except RecordDamaged:
         raise
     except (UsageError, SaverError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
@@ -40,6 +40,10 @@ class Pipeline:
     """Field that all items of a folder share, written in a file of that name; empty for a pipeline of lines only."""
     watched: bool = False
     """Whether its results are watched for slow decay over many runs."""
+    of: str = ""
+    """The pipeline whose tasks it runs, where it is another style of one."""
+    spec: str = ""
+    """Where the graph is, for one that is not shipped: `package.module:graph`."""
 
     @property
     def graph(self) -> CheckedGraph:
@@ -59,7 +63,7 @@ class Pipeline:
     @property
     def tasks(self) -> Mapping[str, Task[Any, Any]]:
         """The tasks by name."""
-        return cast(Mapping[str, Task[Any, Any]], importlib.import_module(f"tasks.{self.module}").TASKS)
+        return cast(Mapping[str, Task[Any, Any]], importlib.import_module(f"tasks.{self.of or self.module}").TASKS)
 
     def providers(self, context: RunContext) -> dict[str, str]:
         """Return the ladder entry that each task starts with; raises `ConfigurationError` for an unknown provider."""
@@ -75,7 +79,7 @@ class Pipeline:
 
     def scores(self, values: Mapping[str, Any]) -> Mapping[str, float]:
         """Return what is watched of one finished item."""
-        found = importlib.import_module(f"tasks.{self.module}").scores_of(values)
+        found = importlib.import_module(f"tasks.{self.of or self.module}").scores_of(values)
         return cast(Mapping[str, float], found)
 
     def row(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,13 +200,32 @@ _PIPELINES = {
 }
 
 
+_STYLES = {
+    "support_handoff": replace(_PIPELINES["support"], name="support_handoff", module="support_handoff", of="support"),
+}
+"""Pipelines of the table in another style."""
+
+
 def names() -> list[str]:
-    """Return the names of all pipelines."""
+    """Return the names of all pipelines; another style of one is not counted."""
     return list(_PIPELINES)
 
 
-def pipeline(name: str) -> Pipeline:
-    """Return a pipeline by name; raises `UsageError` naming those that exist."""
-    if name not in _PIPELINES:
-        raise UsageError(f"there is no pipeline {name!r}; known: {', '.join(_PIPELINES)}")
-    return _PIPELINES[name]
+def pipeline(name: str, spec: str = "") -> Pipeline:
+    """Return a pipeline by name, or one that is not shipped by its spec, `package.module:graph`.
+
+    Raises `UsageError` naming those that exist, or the spec that leads nowhere.
+    """
+    if spec or ":" in name:
+        from surefoot.own import load
+
+        found = load(spec or name)
+        if found.name in _PIPELINES | _STYLES:
+            raise UsageError(f"the graph of {found.spec!r} has the name of a shipped pipeline, {found.name!r}")
+        return found
+    shipped = _PIPELINES | _STYLES
+    if name not in shipped:
+        raise UsageError(
+            f"there is no pipeline {name!r}; known: {', '.join(shipped)}, or package.module:graph for one of your own"
+        )
+    return shipped[name]

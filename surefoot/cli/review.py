@@ -80,19 +80,9 @@ async def _questions(namespace: str | None) -> list[Question]:
 
 
 def _questions_of(record: ThreadRecord, raw: RawThread) -> list[Question]:
-    from pydantic import ValidationError
+    from surefoot.questions import questions_in
 
-    from state import ReviewRequest
-
-    questions = []
-    for item in raw.interrupts:
-        if isinstance(item["value"], dict) and "action_request" in item["value"]:
-            try:
-                request = ReviewRequest.model_validate(item["value"])
-            except ValidationError:
-                request = ReviewRequest(description="(this question cannot be read)")
-            questions.append(Question(record, str(item["id"]), request, raw.values))
-    return questions
+    return [Question(record, asked.id, asked.request, raw.values) for asked in questions_in(raw)]
 
 
 def _print_inbox(questions: list[Question]) -> None:
@@ -180,7 +170,7 @@ def _typed() -> str:
 
 async def _find(thread: str, interrupt: str | None) -> list[Question]:
     """Return the questions of a thread; raises `UsageError` when it asks none, or not this one."""
-    from surefoot.api import question_of
+    from surefoot.questions import question_of
     from surefoot.store import open_store
 
     async with open_store() as store:
@@ -218,6 +208,7 @@ def _show_one(question: Question, screen: Console, *, several: bool) -> None:
     """Print a question in full, and the commands that answer it."""
     from rich.padding import Padding
 
+    from surefoot.questions import answerable, elsewhere
     from surefoot.words import clock, due, one_line, shell
 
     request, key = question.request, question.record.key
@@ -234,6 +225,9 @@ def _show_one(question: Question, screen: Console, *, several: bool) -> None:
         screen.print(Padding(made, (0, 2), expand=False))
         screen.print()
     extra = ["--id", question.interrupt_id] if several else []
+    if not answerable(question.record):
+        screen.print(elsewhere(question.record), style="dim")
+        return
     screen.print("Answer with one of:", style="dim")
     for words in _possible(request):
         screen.print(f"  {shell('review', key, *words, *extra)}", soft_wrap=True)

@@ -34,11 +34,13 @@ def threads(
 
     if status is not None and status not in STATUSES:
         raise UsageError(f"--status {status}: there is no such status; known: {', '.join(STATUSES)}")
-    if pipeline is not None:
-        find_pipeline(pipeline)
+    if pipeline is not None and ":" in pipeline:
+        pipeline = find_pipeline(pipeline).name
     if namespace is not None:
         check_namespace(namespace)
     found = asyncio.run(_records(status, pipeline, namespace))
+    if pipeline is not None and not found:
+        find_pipeline(pipeline)
     if as_json:
         write_json([record.model_dump(mode="json") for record in found])
         return DONE
