@@ -24,7 +24,7 @@ RUN = {"python", "console"}
 READ: dict[str, Callable[[str], Any]] = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load}
 SHOWN = {"text", "mermaid"}
 ELSEWHERE = re.compile(r"make |python3 -m venv")
-"""How blocks begin that install everything, or run these very tests: `.ci/run` follows them in a fresh clone."""
+"""How blocks begin that install everything, or run these very tests: `test_fresh_clone` follows them in a clone."""
 SITES = {"langchain-ai.github.io", "docs.langchain.com", "aws.amazon.com", "sre.google", "keepachangelog.com"}
 
 
