@@ -61,9 +61,11 @@ async def arun(
 ) -> Result:
     """Run one item and return where it stands: done, waiting for a person, or failed.
 
-    The same `id` with the same input resumes or returns what is there. Without an id the input's hash is the id.
-    `max_cost_usd` caps the call (default: the settings'). Raises `UsageError` for an id that was run with another
-    input, `InputError` for an unusable input, `ConfigurationError` or `BudgetSpent` when nothing can succeed.
+    `pipeline` is a name, or `package.module:graph` for a graph of your own that `build_pattern`, `build_handoff` or
+    `compile_graph` has made. The same `id` with the same input resumes or returns what is there; without an id the
+    input's hash is the id. `max_cost_usd` caps the call (default: the settings'). Raises `UsageError` for an id that
+    was run with another input, `InputError` for an unusable input, `ConfigurationError` or `BudgetSpent` when nothing
+    can succeed.
     """
     found, item = item_of(pipeline, input, id, namespace)
     return await run_item(

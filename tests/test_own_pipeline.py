@@ -102,6 +102,18 @@ def test_a_thread_that_was_cut_off_goes_on_in_another_process(here: Path) -> Non
     assert done.stdout.split() == ["done", "Call", "the", "(0)", "2"]
 
 
+def test_two_graphs_of_one_name_are_not_taken_for_one_another(
+    here: Path, shared_embedded_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "office_one.py").write_text(NOTES)
+    (here / "office_two.py").write_text(NOTES)
+    monkeypatch.syspath_prepend(str(here))
+    note = {"text": "Call the bank"}
+    assert surefoot.run("office_one:graph", note, id="same", url=shared_embedded_url).status == "done"
+    with pytest.raises(UsageError, match="office_one:graph, another pipeline of this name"):
+        surefoot.run("office_two:graph", note, id="same", url=shared_embedded_url)
+
+
 def test_the_handoff_style_of_support_is_a_pipeline_too(shared_embedded_url: str) -> None:
     text = {"text": "Where do I change my password?"}
     result = surefoot.run("support_handoff", text, id="styles", url=shared_embedded_url)
