@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ._codec import escape, frame
 from ._logs import Logs
 from ._pack import pack, unpack
 from ._scripts import Argument, Call, Reply, Script
 from ._sealing import body_of
-from ._serial import AllowedType, SafeSerializer
+from ._serial import AllowedType, SafeSerializer, type_names
 from .encryption import Encryption, NoKey
 from .errors import KeyMissing, RecordDamaged, ValueNotStorable
 
@@ -44,6 +45,8 @@ class SaverBase(BaseCheckpointSaver[str]):
         encryption: Encryption | None = None,
         registry: bool = False,
     ) -> None:
+        if serde is not None and allow:
+            raise TypeError("give allow or serde, not both: a serializer of yours knows which types it may rebuild")
         super().__init__(serde=serde or SafeSerializer(allow))
         self.ttl = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
         if self.ttl is not None and self.ttl <= 0:
@@ -56,6 +59,12 @@ class SaverBase(BaseCheckpointSaver[str]):
         # Shared by the copies that LangGraph makes of a saver.
         self._logs = Logs()
         self._fences: dict[str, str] = {}
+
+    def allow(self, types: Collection[AllowedType]) -> None:
+        """Let more types come back from the store than the saver was made with: these, and those of their fields."""
+        if not isinstance(self.serde, JsonPlusSerializer):
+            raise TypeError("the saver was given a serializer of its own: tell that one which types it may rebuild")
+        self.serde = self.serde.with_msgpack_allowlist(type_names(types))
 
     def get_next_version(self, current: str | float | None, channel: None) -> Any:  # noqa: ARG002 - the contract
         """Return a version greater than `current`, of the same type, that no fork of the thread will choose too.

@@ -17,10 +17,11 @@ HERE = Path(__file__).resolve().parent
 def execute(path: Path) -> Any:
     """Return a notebook with the outputs of a fresh kernel; raises `CellExecutionError` for a cell that fails."""
     notebook = nbformat.read(path, as_version=4)
+    # In the folder of the notebook, where Jupyter and editors start a kernel.
     with tempfile.TemporaryDirectory(prefix="sf-nb-") as directory:
         # Not over TCP: what a kernel on a port is told, others on the machine may read.
         kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{directory}/kernel")
-        NotebookClient(notebook, km=kernel, timeout=120, resources={"metadata": {"path": str(HERE.parent)}}).execute()
+        NotebookClient(notebook, km=kernel, timeout=120, resources={"metadata": {"path": str(HERE)}}).execute()
     for cell in notebook.cells:
         # When a cell ran is of no interest, and would change with every run.
         cell.metadata.pop("execution", None)

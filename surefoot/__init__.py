@@ -18,14 +18,22 @@ from surefoot.shadow import refuse_shadows
 refuse_shadows()
 
 if TYPE_CHECKING:
-    from surefoot.api import Pending, aexplain, apending, aresume, arun, explain, pending, resume, run
+    from nodes.errors import InputError
+    from surefoot.api import Pending, RunFailed, aexplain, apending, aresume, arun, explain, pending, resume, run
     from surefoot.drive import Result
-    from surefoot.streaming import Token, astream, stream
+    from surefoot.errors import ThreadBusy, UsageError
+    from surefoot.streaming import Custom, Part, Token, astream, stream
 
 __all__ = [
+    "Custom",
+    "InputError",
+    "Part",
     "Pending",
     "Result",
+    "RunFailed",
+    "ThreadBusy",
     "Token",
+    "UsageError",
     "aexplain",
     "apending",
     "aresume",
@@ -46,7 +54,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'surefoot' has no attribute {name!r}")
     from surefoot import api, streaming
 
-    return getattr(streaming if name in ("Token", "astream", "stream") else api, name)
+    return getattr(streaming if name in ("Custom", "Part", "Token", "astream", "stream") else api, name)
 
 
 def __dir__() -> list[str]:

@@ -17,16 +17,14 @@ from pydantic import ValidationError
 from nodes.bridge import run_sync
 from nodes.call import spending_cap, using_guard
 from nodes.errors import InputError, SurefootError
-from nodes.review import validate_answer
 from nodes.task import hash_of
-from state import ReviewDecision, ReviewRequest, RunContext, describe, redact
-from state.review import ReviewConfig
+from state import ReviewDecision, ReviewRequest, RunContext, describe
 from surefoot.drive import OnPart, Result, drive, next_start, result_of, updated, waiting
 from surefoot.errors import ThreadBusy, UsageError
-from surefoot.foreign import UNREADABLE
 from surefoot.inputs import BadLine, Item, id_of
 from surefoot.pipelines import Pipeline
 from surefoot.pipelines import pipeline as find_pipeline
+from surefoot.questions import asked_by, pipeline_of, question_of
 from surefoot.runner import Runner
 from surefoot.settings import settings
 from surefoot.store import Store, open_store
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pending:
-    """A review that waits for an answer."""
+    """A review that waits for an answer, or a question in somebody else's form: its text is the description."""
 
     record: ThreadRecord
     interrupt_id: str
@@ -63,9 +61,11 @@ async def arun(
 ) -> Result:
     """Run one item and return where it stands: done, waiting for a person, or failed.
 
-    The same `id` with the same input resumes or returns what is there. Without an id the input's hash is the id.
-    `max_cost_usd` caps the call (default: the settings'). Raises `UsageError` for an id that was run with another
-    input, `InputError` for an unusable input, `ConfigurationError` or `BudgetSpent` when nothing can succeed.
+    `pipeline` is a name, or `package.module:graph` for a graph of your own that `build_pattern`, `build_handoff` or
+    `compile_graph` has made. The same `id` with the same input resumes or returns what is there; without an id the
+    input's hash is the id. `max_cost_usd` caps the call (default: the settings'). Raises `UsageError` for an id that
+    was run with another input, `InputError` for an unusable input, `ConfigurationError` or `BudgetSpent` when nothing
+    can succeed.
     """
     found, item = item_of(pipeline, input, id, namespace)
     return await run_item(
@@ -139,7 +139,7 @@ async def resume_in(
     store: Store, record: ThreadRecord, answer: Any = None, *, interrupt_id: str | None = None
 ) -> Result:
     """Resume a thread of an open store; see `aresume`."""
-    pipeline = find_pipeline(record.pipeline)
+    pipeline = pipeline_of(record)
     async with store.leases.renewing():
         if not await store.acquire(record.thread_id):
             who = await store.leases.holder(record.thread_id)
@@ -149,9 +149,8 @@ async def resume_in(
             if answer is None:
                 answer = overdue_default(raw)
             if answer is not None:
-                pending_id, request = question_of(record, raw, interrupt_id)
-                decision = validate_answer(request, pipeline.state, _as_answer(answer))
-                start = Command(resume={pending_id: decision.model_dump(mode="json")})
+                asked = question_of(record, raw, interrupt_id)
+                start = Command(resume={asked.id: asked.resume_value(_as_answer(answer), pipeline.state)})
             elif not raw.exists:
                 raise UsageError(f"thread {record.key} holds no checkpoint yet: run its input again")
             elif not raw.next:
@@ -204,59 +203,18 @@ def _as_answer(answer: Any) -> Any:
     return answer.model_dump() if isinstance(answer, ReviewDecision) else answer
 
 
-def question_of(record: ThreadRecord, raw: RawThread, interrupt_id: str | None = None) -> tuple[str, ReviewRequest]:
-    """Return the pending question of a thread, by id where there are several; raises `UsageError` for none."""
-    questions = {
-        item["id"]: item["value"]
-        for item in raw.interrupts
-        if isinstance(item["value"], Mapping) and "action_request" in item["value"]
-    }
-    if not questions:
-        raise UsageError(
-            f"thread {record.key} waits for no person (it is {record.status}); `surefoot inbox` lists those"
-        )
-    if interrupt_id is None and len(questions) > 1:
-        raise UsageError(f"thread {record.key} asks several questions, name one with --id: {', '.join(questions)}")
-    chosen = interrupt_id or next(iter(questions))
-    if chosen not in questions:
-        raise UsageError(f"thread {record.key} asks no question {chosen!r}; pending: {', '.join(questions)}")
-    return chosen, ReviewRequest.model_validate(questions[chosen])
+async def apending(thread: str | None = None, *, url: str | None = None) -> list[Pending]:
+    """Return all reviews that wait for an answer, or those of one thread: urgent ones first, then by due time.
 
-
-async def asked_by(store: Store, record: ThreadRecord) -> list[tuple[str, ReviewRequest, RawThread]]:
-    """Return the questions of a waiting thread with what is stored of it.
-
-    One that cannot be read says why and takes no answer; what an interrupt of another shape means only its owner knows.
+    Raises `UsageError` for an unknown thread.
     """
-    try:
-        raw = await store.channels(record.thread_id)
-    except UNREADABLE as error:
-        return [("", _unanswerable(f"(this question cannot be read here: {redact(str(error))})"), RawThread())]
-    asked = []
-    for item in raw.interrupts:
-        if isinstance(item["value"], Mapping) and "action_request" in item["value"]:
-            try:
-                request = ReviewRequest.model_validate(item["value"])
-            except ValidationError:
-                request = _unanswerable("(this question cannot be read)")
-            asked.append((str(item["id"]), request, raw))
-    return asked
-
-
-def _unanswerable(description: str) -> ReviewRequest:
-    nothing = ReviewConfig(allow_accept=False, allow_edit=False, allow_respond=False, allow_ignore=False)
-    return ReviewRequest(description=description, config=nothing, reasons={"unreadable": description})
-
-
-async def apending(*, url: str | None = None) -> list[Pending]:
-    """Return all reviews that wait for an answer: urgent ones first, then by due time."""
     async with open_store(url) as store:
+        records = [await store.find(thread)] if thread else await store.records(status="waiting")
         found: list[Pending] = []
-        async for page in store.pages(status="waiting"):
-            for record in page:
-                if record.waits_for == "person":
-                    asked = await asked_by(store, record)
-                    found += [Pending(record, chosen, request) for chosen, request, _ in asked]
+        for record in records:
+            if record.status == "waiting" and record.waits_for == "person":
+                asked, _ = await asked_by(store, record)
+                found += [Pending(record, one.id, one.request) for one in asked]
     return sorted(found, key=lambda p: (p.request.tier != "urgent", p.request.due_at or float("inf")))
 
 
@@ -305,9 +263,9 @@ def resume(thread: str, answer: Any = None, **options: Unpack[ResumeOptions]) ->
     return run_sync(aresume(thread, answer, **options))
 
 
-def pending(*, url: str | None = None) -> list[Pending]:
-    """Return all reviews that wait for an answer; see `apending`."""
-    return run_sync(apending(url=url))
+def pending(thread: str | None = None, *, url: str | None = None) -> list[Pending]:
+    """Return all reviews that wait for an answer, or those of one thread; see `apending`."""
+    return run_sync(apending(thread, url=url))
 
 
 def explain(thread: str, *, url: str | None = None) -> Story:

@@ -26,8 +26,8 @@ from checkpointers import (
 from state import Checked, redact
 from surefoot.doctor import Finding, told_keys
 from surefoot.foreign import UNREADABLE
-from surefoot.pipelines import Pipeline, names, pipeline
-from surefoot.threads import raw_thread
+from surefoot.pipelines import Pipeline, pipeline
+from surefoot.questions import answerable
 from surefoot.words import count, shell
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ async def _look(store: Store, record: ThreadRecord, found: Survey, deep: bool) -
         found.newer.add(record.key, redact(str(error)))
         return
     except TypeNotAllowed as error:
-        if record.pipeline not in names():
+        if not answerable(record):
             found.others.add(record.key)
             return
         why = redact(str(error))
@@ -120,20 +120,19 @@ async def _look(store: Store, record: ThreadRecord, found: Survey, deep: bool) -
 
 async def _why_broken(store: Store, record: ThreadRecord, deep: bool) -> str:
     """Return what is wrong with a thread's values, an empty text for nothing; raises what reading it raises."""
-    latest: RunnableConfig = {"configurable": {"thread_id": record.thread_id, "checkpoint_ns": ""}}
     whole: RunnableConfig = {"configurable": {"thread_id": record.thread_id}}
     try:
+        raw = await store.channels(record.thread_id)
         if deep:
             async for _ in store.saver.alist(whole):
                 pass
-        stored = await store.saver.aget_tuple(latest)
+        if not answerable(record):
+            return ""
+        return _why_unreadable(pipeline(record.pipeline, record.spec), raw.values)
     except (SaverUnavailable, *UNREADABLE):
         raise
     except SaverError as error:
         return redact(str(error))
-    if stored is None or record.pipeline not in names():
-        return ""
-    return _why_unreadable(pipeline(record.pipeline), raw_thread(stored).values)
 
 
 def _why_unreadable(found: Pipeline, values: dict[str, Any]) -> str:

@@ -81,6 +81,7 @@ async def drive(
     next begins. Raises what the graph raises, `Drained` between two supersteps once `draining()` is true, and
     `ThreadBusy` when the lease was lost.
     """
+    store.allow(pipeline)
     graph = pipeline.graph.copy(update={"checkpointer": store.saver})
     values: dict[str, Any] = {}
     interrupts: list[dict[str, Any]] = []

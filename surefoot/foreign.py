@@ -89,7 +89,7 @@ def _standing(record: ThreadRecord, entry: ThreadEntry, raw: RawThread, held: bo
         told["error"] = entry.error
     record = record.model_copy(update=told)
     try:
-        own = find_pipeline(record.pipeline)
+        own = find_pipeline(record.pipeline, record.spec)
     except UsageError:
         return record
     result = result_of(own, record, raw)

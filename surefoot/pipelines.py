@@ -1,11 +1,10 @@
-"""The pipelines that the front door knows, by name: ours, and those that `register` adds."""
+"""The pipelines that the front door knows, by name."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import ModuleType
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
@@ -30,7 +29,6 @@ class Pipeline:
 
     name: str
     module: str
-    """Of yours: `notes:graph`, a module and the graph in it, with `TASKS` by name. Of ours: a module of `graphs`."""
     input: type[BaseModel]
     required: tuple[str, ...]
     row_fields: tuple[str, ...]
@@ -42,12 +40,15 @@ class Pipeline:
     """Field that all items of a folder share, written in a file of that name; empty for a pipeline of lines only."""
     watched: bool = False
     """Whether its results are watched for slow decay over many runs."""
+    of: str = ""
+    """The pipeline whose tasks it runs, where it is another style of one."""
+    spec: str = ""
+    """Where the graph is, for one that is not shipped: `package.module:graph`."""
 
     @property
     def graph(self) -> CheckedGraph:
         """The compiled graph, imported at first use."""
-        module, _, name = self.module.partition(":")
-        return cast(CheckedGraph, getattr(_module(module if name else f"graphs.{module}"), name or "graph"))
+        return cast(CheckedGraph, importlib.import_module(f"graphs.{self.module}").graph)
 
     @property
     def state(self) -> type[RunState]:
@@ -57,14 +58,12 @@ class Pipeline:
     @property
     def version(self) -> str:
         """Version of the graph, as it stands in every checkpoint's metadata."""
-        return str(((self.graph.config or {}).get("metadata") or {}).get("graph_version", ""))
+        return str(importlib.import_module(f"graphs.{self.module}").VERSION)
 
     @property
     def tasks(self) -> Mapping[str, Task[Any, Any]]:
         """The tasks by name."""
-        module, _, graph = self.module.partition(":")
-        found = _module(module if graph else f"tasks.{module}")
-        return cast(Mapping[str, Task[Any, Any]], getattr(found, "TASKS", {}) if graph else found.TASKS)
+        return cast(Mapping[str, Task[Any, Any]], importlib.import_module(f"tasks.{self.of or self.module}").TASKS)
 
     def providers(self, context: RunContext) -> dict[str, str]:
         """Return the ladder entry that each task starts with; raises `ConfigurationError` for an unknown provider."""
@@ -80,7 +79,7 @@ class Pipeline:
 
     def scores(self, values: Mapping[str, Any]) -> Mapping[str, float]:
         """Return what is watched of one finished item."""
-        found = importlib.import_module(f"tasks.{self.module}").scores_of(values)
+        found = importlib.import_module(f"tasks.{self.of or self.module}").scores_of(values)
         return cast(Mapping[str, float], found)
 
     def row(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,60 +200,39 @@ _PIPELINES = {
 }
 
 
-_REGISTERED: dict[str, Pipeline] = {}
-
-
-def register(pipeline: Pipeline) -> None:
-    """Make a pipeline of yours known to the front door of this process; raises `UsageError` for a name that is taken.
-
-    The command line imports the modules that `SUREFOOT_PIPELINES` names, which call this.
-    """
-    if pipeline.name in _PIPELINES or _REGISTERED.get(pipeline.name, pipeline) != pipeline:
-        raise UsageError(f"there is a pipeline {pipeline.name!r} already: choose another name")
-    _REGISTERED[pipeline.name] = pipeline
+_STYLES = {
+    "support_handoff": replace(_PIPELINES["support"], name="support_handoff", module="support_handoff", of="support"),
+}
+"""Pipelines of the table in another style."""
 
 
 def names() -> list[str]:
-    """Return the names of all pipelines."""
-    _load_named()
-    return [*_PIPELINES, *_REGISTERED]
+    """Return the names of all pipelines; another style of one is not counted."""
+    return list(_PIPELINES)
 
 
-def pipeline(name: str) -> Pipeline:
-    """Return a pipeline by name; raises `UsageError` naming those that exist."""
-    if name in _PIPELINES:
-        return _PIPELINES[name]
-    known = names()
-    if name not in known:
-        raise UsageError(f"there is no pipeline {name!r}; known: {', '.join(known)}")
-    return _REGISTERED[name]
+def pipeline(name: str, spec: str = "") -> Pipeline:
+    """Return a pipeline by name, or one that is not shipped by its spec, `package.module:graph`.
 
-
-def stored_types() -> list[type[Any]]:
-    """Return the types of yours that checkpoints may hold: the schemas of the registered graphs and their subgraphs.
-
-    Ours store plain data alone, so their graphs need not be loaded for that.
+    Raises `UsageError` naming those that exist, or the spec that leads nowhere.
     """
-    _load_named()
-    graphs = [found.graph for found in _REGISTERED.values()]
-    inner = [graph for outer in graphs for _, graph in outer.get_subgraphs(recurse=True)]
-    builders = [getattr(graph, "builder", None) for graph in (*graphs, *inner)]
+    if spec or ":" in name:
+        from surefoot.own import load
+
+        found = load(spec or name)
+        if found.name in _PIPELINES | _STYLES:
+            raise UsageError(f"the graph of {found.spec!r} has the name of a shipped pipeline, {found.name!r}")
+        return found
+    shipped = _PIPELINES | _STYLES
+    if name not in shipped:
+        raise UsageError(
+            f"there is no pipeline {name!r}; known: {', '.join(shipped)}, or package.module:graph for one of your own"
+        )
+    return shipped[name]
+
+
+def stored_types(pipeline: Pipeline) -> list[type[Any]]:
+    """Return the types that checkpoints of a pipeline may hold: the schemas of its graph and their subgraphs."""
+    graphs = [pipeline.graph, *(graph for _, graph in pipeline.graph.get_subgraphs(recurse=True))]
+    builders = [getattr(graph, "builder", None) for graph in graphs]
     return list(dict.fromkeys(schema for builder in builders if builder is not None for schema in builder.schemas))
-
-
-def _load_named() -> None:
-    """Import the modules that the settings name, which register pipelines."""
-    from surefoot.settings import settings
-
-    for name in settings().pipelines.split(","):
-        if name.strip():
-            _module(name.strip())
-
-
-def _module(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name.partition(".")[0] and error.name != name:
-            raise
-        raise UsageError(f"there is no module {name!r}: is its folder on PYTHONPATH?") from None

@@ -219,6 +219,11 @@ class Runner:
         self._begun.add(tid)
         if record is None:
             return self._new_record(item, tid), None
+        if record.spec != self.pipeline.spec:
+            raise Refused(
+                f"id {item.id!r} was run before with {record.spec or record.pipeline}, another pipeline of this name: "
+                "use --rerun to replace that run, or --namespace to keep both"
+            )
         if record.input_hash != item.content_hash:
             raise Refused(
                 f"id {item.id!r} was run before with another content: use --rerun to replace that run, or --namespace "
@@ -239,6 +244,7 @@ class Runner:
             thread_id=tid,
             key=readable_key(self.pipeline.name, item.id, self.namespace),
             pipeline=self.pipeline.name,
+            spec=self.pipeline.spec,
             item_id=item.id,
             namespace=self.namespace,
             input_hash=item.content_hash,

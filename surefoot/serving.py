@@ -48,7 +48,10 @@ class ServingSaver(AsyncRedisSaver):
     """
 
     def __init__(self, own: AsyncRedisSaver) -> None:
-        super().__init__(own.client, ttl=own.ttl, serde=own.serde, encryption=own.encryption, registry=own.registry)
+        super().__init__(
+            own.client, ttl=own.ttl, refresh_on_read=own.refresh_on_read, serde=own.serde, encryption=own.encryption,
+            registry=own.registry,
+        )  # fmt: skip
         self.leases = Leases(self, NAME)
         self._holds: dict[str, _Hold] = defaultdict(_Hold)
         self._contexts: dict[str, str] = {}

@@ -21,8 +21,6 @@ class Settings(CallSettings):
     """Days after which a finished thread is deleted; 0 keeps all. One that waits is never deleted."""
     compact: bool = Field(default=True, validation_alias="SUREFOOT_COMPACT")
     """Whether a finished thread keeps its last checkpoint alone, which tells its whole story."""
-    pipelines: str = Field(default="", validation_alias="SUREFOOT_PIPELINES")
-    """Modules of yours that register pipelines, separated by commas."""
     parallel: int = Field(default=50, ge=1, le=10_000, validation_alias="SUREFOOT_PARALLEL")
     """Threads under way at the same time."""
     log_level: Literal["off", "debug", "info", "warning"] = Field(default="off", validation_alias="SUREFOOT_LOG_LEVEL")

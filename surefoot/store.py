@@ -15,6 +15,7 @@ from checkpointers import (
     Encryption,
     LeaseLost,
     SaverError,
+    TypeNotAllowed,
     connect_async,
     server_errors,
     thread_keys,
@@ -27,8 +28,8 @@ from surefoot.errors import UsageError, taken_over
 from surefoot.foreign import UNREADABLE
 from surefoot.leases import Leases
 from surefoot.listing import Listing
+from surefoot.pipelines import Pipeline, stored_types
 from surefoot.pipelines import pipeline as find_pipeline
-from surefoot.pipelines import stored_types
 from surefoot.records import PAGE, Records, record_key
 from surefoot.settings import settings
 from surefoot.telemetry import start_telemetry
@@ -207,7 +208,7 @@ class Store:
             return
         try:
             raw = await self.channels(thread_id)
-            pipeline = find_pipeline(record.pipeline)
+            pipeline = find_pipeline(record.pipeline, record.spec)
         except (*UNREADABLE, UsageError) as error:
             await self.save(record.model_copy(update={"error": f"put back, and not readable: {error}"}))
         else:
@@ -225,10 +226,25 @@ class Store:
         return sizes
 
     async def channels(self, thread_id: str) -> RawThread:
-        """Read a thread without its graph: works also when its state no longer fits the schema."""
+        """Read a thread without its graph: works also when its state no longer fits the schema.
+
+        The graph is imported only where the thread holds types of its own.
+        """
         config: RunnableConfig = {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
-        found = await self.saver.aget_tuple(config)
+        try:
+            found = await self.saver.aget_tuple(config)
+        except TypeNotAllowed:
+            record = await self.get(thread_id)
+            if record is None or not record.spec:
+                raise
+            self.allow(find_pipeline(record.pipeline, record.spec))
+            found = await self.saver.aget_tuple(config)
         return RawThread() if found is None else raw_thread(found)
+
+    def allow(self, pipeline: Pipeline) -> None:
+        """Let the types in the states of a pipeline come back from the saver; shipped ones store plain data alone."""
+        if pipeline.spec:
+            self.saver.allow(stored_types(pipeline))
 
     async def acquire(self, thread_id: str) -> bool:
         """Take the lease of a thread; False when a living process holds it."""
@@ -277,7 +293,7 @@ async def open_store(url: str | None = None, *, guard: Guard | None = None) -> A
     async with connect_async(url or settings().redis_url) as client:
         shared = RedisGuard(client, limits_of(settings()), sealer=encryption)
         try:
-            saver = AsyncRedisSaver(client, encryption=encryption, registry=True, allow=stored_types())
+            saver = AsyncRedisSaver(client, encryption=encryption, registry=True)
             yield Store(client, saver, guard or shared, encryption)
         finally:
             await shared.aclose()

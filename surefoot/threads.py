@@ -64,6 +64,8 @@ class ThreadRecord(BaseModel):
     thread_id: str
     key: str
     pipeline: str
+    spec: str = ""
+    """Where the graph of a pipeline is that is not shipped, as it was named when the thread was begun."""
     item_id: str
     namespace: str = ""
     input_hash: str = ""

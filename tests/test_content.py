@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +195,11 @@ def test_no_check_raises_on_any_text(text: str, source: str) -> None:
 def test_a_summary_is_made_of_the_words_of_the_text(text: str) -> None:
     words = set(text.split())
     assert set(summarise(text).split()) <= words
+
+
+def test_the_number_of_gates_is_told_as_it_is() -> None:
+    words = ["ten", "eleven", "twelve", "thirteen", "fourteen"]
+    root = Path(__file__).resolve().parent.parent
+    for page in ("README.md", "CHANGELOG.md", "docs/pipelines.md"):
+        told = re.findall(rf"\b({'|'.join(words)}) gates", (root / page).read_text().lower())
+        assert set(told) == {words[len(CHECKS) - 10]}, page

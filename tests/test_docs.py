@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from langsmith_server import langsmith_endpoint
 from pages import PAGES, README, ROOT, Block, blocks, commands, empty_home, prose, run_python, run_shell
 
 from surefoot.testing import MODEL, PRICES, OpenAIEndpoint, support_responder
@@ -23,7 +24,7 @@ RUN = {"python", "console"}
 READ: dict[str, Callable[[str], Any]] = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load}
 SHOWN = {"text", "mermaid"}
 ELSEWHERE = re.compile(r"make |python3 -m venv")
-"""How blocks begin that install everything, or run these very tests: `.ci/run` follows them in a fresh clone."""
+"""How blocks begin that install everything, or run these very tests: `test_fresh_clone` follows them in a clone."""
 SITES = {"langchain-ai.github.io", "docs.langchain.com", "aws.amazon.com", "sre.google", "keepachangelog.com"}
 
 
@@ -55,7 +56,7 @@ def test_every_block_of_a_page_runs(page: Path, openai_endpoint: OpenAIEndpoint)
     """In order and in one folder: a block with a title is saved under it, the others are run."""
     openai_endpoint.responder, openai_endpoint.token_probability = support_responder, 0.99
     said: list[tuple[str, str]] = []
-    with empty_home() as home:
+    with empty_home() as home, langsmith_endpoint() as (traces, _sent):
         for block in blocks(page):
             if block.title:
                 Path(home["HOME"], block.title).write_text(block.code)
@@ -64,15 +65,15 @@ def test_every_block_of_a_page_runs(page: Path, openai_endpoint: OpenAIEndpoint)
                 assert done.returncode == 0, f"{block}\n{done.stderr[-3000:]}"
                 assert done.stdout.strip(), f"{block} prints nothing"
             elif block.language == "console":
-                said += run_console(block, home, openai_endpoint.url)
+                said += run_console(block, home, openai_endpoint.url, traces)
     if page == README:
         check_the_tour(said)
 
 
-def run_console(block: Block, home: dict[str, str], endpoint: str) -> list[tuple[str, str]]:
+def run_console(block: Block, home: dict[str, str], endpoint: str, traces: str) -> list[tuple[str, str]]:
     """Run the commands of a block and return what each said; what it exports holds for the block.
 
-    A key is shown to no provider but to the endpoint of the tests.
+    A key is shown to no provider and no LangSmith but to the endpoints of the tests.
     """
     home, said = dict(home), []
     if ELSEWHERE.match(block.code):
@@ -82,6 +83,8 @@ def run_console(block: Block, home: dict[str, str], endpoint: str) -> list[tuple
             home[exported[1]] = exported[2].strip("'")
             if exported[1] == "OPENAI_API_KEY":
                 home |= {"OPENAI_BASE_URL": endpoint, "SUREFOOT_MODEL": MODEL, "SUREFOOT_PRICES": json.dumps(PRICES)}
+            if exported[1] == "LANGSMITH_API_KEY":
+                home["LANGSMITH_ENDPOINT"] = traces
             continue
         done = run_shell(command, home)
         assert done.returncode in (0, 3), f"{block}: {command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"

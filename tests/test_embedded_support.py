@@ -14,6 +14,7 @@ from types import ModuleType
 
 import pytest
 
+from nodes.errors import ConfigurationError
 from state.support import CATEGORIES, URGENCIES
 from tasks import data
 from tasks.embedded import support, support_model, support_text
@@ -240,3 +241,38 @@ def _benchmark() -> ModuleType:
     sys.modules["support_accuracy"] = module
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_model_learns_from_labelled_tickets_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        {"text": f"Our zorkblatt is out of glimmer, number {number}", "category": "feature_request", "urgency": "low"}
+        for number in range(12)
+    ]
+    path = tmp_path / "labelled.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    before, _ = support_model.shipped().category("", "The zorkblatt needs glimmer")
+    monkeypatch.setattr(support_model, "_held", {})
+    monkeypatch.setenv("SUREFOOT_SUPPORT_TICKETS", str(path))
+    learned, confidence = support_model.shipped().category("", "The zorkblatt needs glimmer")
+    assert before != learned
+    assert learned == "feature_request"
+    assert confidence > 0.5
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{}", "line 1"),
+        ('{"text": "x", "category": "odd", "urgency": "low"}', "category is one of"),
+        ("no json", "line 1"),
+    ],
+)
+def test_a_labelled_file_of_no_use_is_named(
+    line: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "labelled.jsonl"
+    path.write_text(line + "\n")
+    monkeypatch.setattr(support_model, "_held", {})
+    monkeypatch.setenv("SUREFOOT_SUPPORT_TICKETS", str(path))
+    with pytest.raises(ConfigurationError, match=f"SUREFOOT_SUPPORT_TICKETS.*{says}"):
+        support_model.shipped()

@@ -50,6 +50,14 @@ def test_a_fresh_clone_reaches_its_first_interrupted_and_resumed_run(clone: Path
     first = next(block for block in blocks(README) if block.language == "console")
     made = re.match(r"make run\b", first.code)
     assert made, "the README begins with `make run`"
+    by_hand = next(block for block in blocks(README) if block.code.startswith("python3 -m venv"))
+    *installing, run, tests = commands(by_hand.code)
+    for command in installing:
+        typed(command)
+    assert "240" in typed(run)
+    # Whoever runs this is running the tests; here they only have to be found with what was installed.
+    assert re.search(r"\d{3,} tests collected", typed(f"{tests} --collect-only"))
+    # It finds the environment made, and has nothing to download.
     assert "240" in typed("make run")
     said: dict[str, str] = {}
     for block in blocks(README):

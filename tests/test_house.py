@@ -89,6 +89,8 @@ def test_public_names_stay() -> None:
     assert {"add_step", "add_retry", "add_gate", "add_review", "Policy", "Task", "fixed", "exponential"} <= set(
         nodes.__all__
     )
+    raised = {"UsageError", "InputError", "RunFailed", "ThreadBusy"}
+    assert raised | {"Custom", "Part", "Token", "Result"} <= set(surefoot.__all__)
     for name in surefoot.__all__:
         assert getattr(surefoot, name) is not None
 

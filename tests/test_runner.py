@@ -212,7 +212,7 @@ async def test_the_cap_of_the_settings_holds_when_a_thread_is_resumed(
         asyncio.get_running_loop().call_later(0.4, stop.set)
         pipeline = toy_pipeline(script)
         await run(store, pipeline, [item()], namespace="cap", stop=stop)
-        monkeypatch.setattr(api, "find_pipeline", lambda _name: pipeline)
+        monkeypatch.setattr(api, "pipeline_of", lambda _record: pipeline)
         monkeypatch.setattr(api, "_go_on", go_on)
         record = await store.find("cap/toy:1")
         with pytest.raises(BudgetSpent):

@@ -45,6 +45,14 @@ class Answer:
     logprobs: tuple[TokenLogprob, ...] = ()
     model: str = ""
 
+    def as_output(self) -> dict[str, Any]:
+        """Return the answer in the form in which traces show one."""
+        told: dict[str, Any] = {"messages": [{"role": "assistant", "content": self.text}]}
+        if self.usage is not None:
+            counts = {"input_tokens": self.usage.input, "output_tokens": self.usage.output}
+            told["usage_metadata"] = counts | {"total_tokens": sum(counts.values())}
+        return told
+
 
 class NoCompletion(Transient):
     """Status 200, but the body is no chat completion, such as the HTML page of a proxy."""

@@ -34,6 +34,7 @@ _NAMES: Final = (
     "SUREFOOT_CONCURRENCY",
     "SUREFOOT_RETRY_BUDGET",
     "SUREFOOT_REDIS_URL",
+    "SUREFOOT_SUPPORT_TICKETS",
     "OPENAI_API_KEY",
     "OPENAI_BASE_URL",
 )
@@ -91,6 +92,9 @@ class CallSettings(BaseSettings):
     """Retries that each successful request pays for; 1 asks on for as long as at least every second one succeeds."""
     guard_url: str = Field(default="", validation_alias="SUREFOOT_REDIS_URL", repr=False)
     """Where calls are counted for all processes: a `redis://`, `rediss://` or `unix://` address; else in this one."""
+
+    support_tickets: str = Field(default="", validation_alias="SUREFOOT_SUPPORT_TICKETS")
+    """File of labelled tickets that the embedded support model learns from, beside the shipped ones."""
 
     @field_validator("prices", mode="before")
     @classmethod

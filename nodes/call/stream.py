@@ -13,6 +13,7 @@ from nodes.call.chat import Answer, TokenLogprob, chat_model, completions_only, 
 from nodes.call.endpoint import Endpoint
 from nodes.call.pace import Pace, paced
 from nodes.call.prices import TokenUsage
+from nodes.tracing import traced_stream
 
 
 @dataclass
@@ -63,27 +64,29 @@ async def stream(
     """
     model = await chat_model(endpoint)
     pieces = _Pieces()
-    chunks = _chunks(model.root_async_client, endpoint, messages, parameters)
-    async with aclosing(chunks), aclosing(paced(chunks, pace, _speaks)) as timed:
-        async for chunk in timed:
-            with completions_only(endpoint):
-                piece = pieces.take(chunk)
-            if piece:
-                yield piece
-    if not pieces.model and not pieces.text and not pieces.finish_reason:
-        raise no_completion(endpoint)
-    yield pieces.whole()
+    sent = convert_to_openai_messages(list(messages))
+    chunks = _chunks(model.root_async_client, endpoint, sent, parameters)
+    with traced_stream(endpoint.model, sent) as told:
+        async with aclosing(chunks), aclosing(paced(chunks, pace, _speaks)) as timed:
+            async for chunk in timed:
+                with completions_only(endpoint):
+                    piece = pieces.take(chunk)
+                if piece:
+                    yield piece
+        if not pieces.model and not pieces.text and not pieces.finish_reason:
+            raise no_completion(endpoint)
+        whole = pieces.whole()
+        told.update(whole.as_output())
+    yield whole
 
 
 async def _chunks(
-    client: Any, endpoint: Endpoint, messages: Sequence[BaseMessage], parameters: dict[str, Any]
+    client: Any, endpoint: Endpoint, messages: Any, parameters: dict[str, Any]
 ) -> AsyncGenerator[Any, None]:
     # The client itself, and not LangChain's: that would tell the pieces to whoever streams messages, with no mark that
     # they are provisional.
     with completions_only(endpoint):
-        response = await client.chat.completions.create(
-            model=endpoint.model, messages=convert_to_openai_messages(list(messages)), **parameters
-        )
+        response = await client.chat.completions.create(model=endpoint.model, messages=messages, **parameters)
         async with response:
             async for chunk in response:
                 yield chunk

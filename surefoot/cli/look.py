@@ -38,7 +38,12 @@ async def _story(thread: str) -> Story:
 
 
 def draw(
-    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Its name, such as support.", show_default=False)],
+    pipeline: Annotated[
+        str,
+        typer.Argument(
+            metavar="PIPELINE", help="Its name, such as support, or package.module:graph.", show_default=False
+        ),
+    ],
 ) -> int:
     """Print a pipeline as a Mermaid diagram."""
     from surefoot.pipelines import pipeline as find_pipeline

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from state import ReviewRequest
     from surefoot.drive import Result
+    from surefoot.questions import Asked
     from surefoot.threads import RawThread, ThreadRecord
 
 
@@ -69,7 +70,7 @@ def inbox(
 
 async def _questions(namespace: str | None) -> list[Question]:
     """Return the open questions: overdue ones and urgent ones first, then by due time."""
-    from surefoot.api import asked_by
+    from surefoot.questions import asked_by
     from surefoot.store import open_store
 
     found = []
@@ -77,8 +78,12 @@ async def _questions(namespace: str | None) -> list[Question]:
         async for page in store.pages(status="waiting", namespace=namespace):
             for record in page:
                 if record.waits_for == "person":
-                    found += [Question(record, *asked) for asked in await asked_by(store, record)]
+                    found += _questions_of(record, *await asked_by(store, record))
     return sorted(found, key=lambda q: (q.request.tier != "urgent", q.request.due_at or float("inf")))
+
+
+def _questions_of(record: ThreadRecord, asked: list[Asked], raw: RawThread) -> list[Question]:
+    return [Question(record, one.id, one.request, raw) for one in asked]
 
 
 def _print_inbox(questions: list[Question]) -> None:
@@ -166,13 +171,13 @@ def _typed() -> str:
 
 async def _find(thread: str, interrupt: str | None) -> list[Question]:
     """Return the questions of a thread; raises `UsageError` when it asks none, or not this one."""
-    from surefoot.api import asked_by, question_of
+    from surefoot.questions import asked_by, question_of
     from surefoot.store import open_store
 
     async with open_store() as store:
         record = await store.find(thread)
-        raw = await store.channels(record.thread_id)
-        questions = [Question(record, *asked) for asked in await asked_by(store, record)]
+        asked, raw = await asked_by(store, record)
+        questions = _questions_of(record, asked, raw)
     if not questions or interrupt is not None:
         question_of(record, raw, interrupt)
     return [question for question in questions if interrupt in (None, question.interrupt_id)]
@@ -204,6 +209,7 @@ def _show_one(question: Question, screen: Console, *, several: bool) -> None:
     """Print a question in full, and the commands that answer it."""
     from rich.padding import Padding
 
+    from surefoot.questions import answerable, elsewhere
     from surefoot.words import clock, due, one_line, shell
 
     request, key = question.request, question.record.key
@@ -220,6 +226,9 @@ def _show_one(question: Question, screen: Console, *, several: bool) -> None:
         screen.print(Padding(made, (0, 2), expand=False))
         screen.print()
     extra = ["--id", question.interrupt_id] if several else []
+    if not answerable(question.record):
+        screen.print(elsewhere(question.record), style="dim")
+        return
     screen.print("Answer with one of:", style="dim")
     for words in _possible(request):
         screen.print(f"  {shell('review', key, *words, *extra)}", soft_wrap=True)

@@ -78,11 +78,16 @@ class Report:
 
 
 def run(
-    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Its name, such as support.", show_default=False)],
+    pipeline: Annotated[
+        str,
+        typer.Argument(
+            metavar="PIPELINE", help="Its name, such as support, or package.module:graph.", show_default=False
+        ),
+    ],
     source: Annotated[
         str,
         typer.Argument(
-            metavar="INPUT", help="A .jsonl, .json or .csv file; - reads any of them from stdin.", show_default=False
+            metavar="INPUT", help="A .jsonl, .json or .csv file, - (stdin), or a folder (resumes).", show_default=False
         ),
     ],
     parallel: Annotated[

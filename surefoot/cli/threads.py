@@ -34,11 +34,13 @@ def threads(
 
     if status is not None and status not in STATUSES:
         raise UsageError(f"--status {status}: there is no such status; known: {', '.join(STATUSES)}")
-    if pipeline is not None:
-        find_pipeline(pipeline)
+    if pipeline is not None and ":" in pipeline:
+        pipeline = find_pipeline(pipeline).name
     if namespace is not None:
         check_namespace(namespace)
     shown, statuses = asyncio.run(_threads(status, pipeline, namespace, 0 if as_json else limit))
+    if pipeline is not None and not shown:
+        find_pipeline(pipeline)
     if as_json:
         write_json([record.model_dump(mode="json") for record in shown])
         return DONE

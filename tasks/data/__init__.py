@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from importlib import resources
+from pathlib import Path
 from typing import NamedTuple
+
+from state.support import CATEGORIES, URGENCIES
 
 
 class LabelledTicket(NamedTuple):
@@ -27,6 +30,26 @@ def support_tickets() -> tuple[LabelledTicket, ...]:
         if file.name.endswith(".jsonl")
         for row in map(json.loads, filter(str.strip, file.read_text("utf-8").split("\n")))
     )
+
+
+def own_tickets(path: str) -> tuple[LabelledTicket, ...]:
+    """Read labelled tickets of one's own: JSON Lines with `text`, `category`, `urgency` and perhaps `subject`.
+
+    Raises `ValueError` that names the line, and `OSError`.
+    """
+    found = []
+    for number, line in enumerate(Path(path).read_text("utf-8").split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            ticket = LabelledTicket(row.get("subject") or "", row["text"], row["category"], row["urgency"])
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ValueError(f"line {number}: {type(error).__name__}, text, category and urgency are needed") from None
+        if ticket.category not in CATEGORIES or ticket.urgency not in URGENCIES or not isinstance(ticket.text, str):
+            raise ValueError(f"line {number}: category is one of {CATEGORIES}, urgency one of {URGENCIES}")
+        found.append(ticket)
+    return tuple(found)
 
 
 @lru_cache(maxsize=1)

@@ -195,8 +195,20 @@ _lock = threading.Lock()
 _held: dict[str, SupportModel] = {}
 
 
-def shipped(load: Callable[[], Sequence[LabelledTicket]] = data.support_tickets) -> SupportModel:
-    """Return the model of the shipped data; the first caller fits it, others wait for it."""
+def _labelled() -> Sequence[LabelledTicket]:
+    """Return the shipped tickets, and those of the settings; raises `ConfigurationError` for a file of no use."""
+    from nodes.call import call_settings  # imports langgraph, which the models do without
+    from nodes.errors import ConfigurationError
+
+    path = call_settings().support_tickets
+    try:
+        return [*data.support_tickets(), *(data.own_tickets(path) if path else ())]
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"SUREFOOT_SUPPORT_TICKETS, {path}: {error}") from None
+
+
+def shipped(load: Callable[[], Sequence[LabelledTicket]] = _labelled) -> SupportModel:
+    """Return the model of the shipped data, and of one's own if there is any; the first caller fits it, others wait."""
     if "support" not in _held:
         with _lock:
             if "support" not in _held:

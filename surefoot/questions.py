@@ -1,0 +1,119 @@
+"""The questions of a thread: reviews of ours, and what a graph of somebody else asks in a form of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from nodes.retry import WAIT_KIND
+from nodes.review import validate_answer
+from state import ReviewRequest, redact
+from state.review import ActionRequest, ReviewConfig
+from surefoot.errors import UsageError
+from surefoot.foreign import UNREADABLE
+from surefoot.pipelines import Pipeline, pipeline
+from surefoot.threads import RawThread, ThreadRecord
+
+if TYPE_CHECKING:
+    from surefoot.store import Store
+
+_TEXT_ONLY = ReviewConfig(allow_accept=False, allow_edit=False, allow_ignore=False)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One pending question."""
+
+    id: str
+    request: ReviewRequest
+    ours: bool = True
+    """False for `interrupt(anything)`: nobody knows which answers it takes, so it gets a text as it is typed."""
+
+    def resume_value(self, answer: Any, state: type[Any]) -> Any:
+        """Return what the thread is resumed with; raises `InputError` for an answer that does not fit."""
+        decision = validate_answer(self.request, state, answer)
+        return decision.model_dump(mode="json") if self.ours else decision.args
+
+
+async def asked_by(store: Store, record: ThreadRecord) -> tuple[list[Asked], RawThread]:
+    """Return the questions of a waiting thread and what is stored of it.
+
+    One that cannot be read says why and takes no answer.
+    """
+    try:
+        raw = await store.channels(record.thread_id)
+    except UNREADABLE as error:
+        return [Asked("", _unreadable(f"(this question cannot be read here: {redact(str(error))})"))], RawThread()
+    return questions_in(raw), raw
+
+
+def questions_in(raw: RawThread) -> list[Asked]:
+    """Return the questions that wait for a person, whoever asked them."""
+    return [
+        _asked(str(item["id"]), item["value"])
+        for item in raw.interrupts
+        if not (isinstance(item["value"], Mapping) and item["value"].get("kind") == WAIT_KIND)
+    ]
+
+
+def _asked(interrupt_id: str, value: Any) -> Asked:
+    if isinstance(value, Mapping) and "action_request" in value:
+        try:
+            return Asked(interrupt_id, ReviewRequest.model_validate(value))
+        except ValidationError:
+            return Asked(interrupt_id, _unreadable("(this question cannot be read)"))
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    action = ActionRequest(action="answer")
+    asked = ReviewRequest(action_request=action, config=_TEXT_ONLY, description=text, reasons={"asked": text[:200]})
+    return Asked(interrupt_id, asked, ours=False)
+
+
+def _unreadable(description: str) -> ReviewRequest:
+    nothing = ReviewConfig(allow_accept=False, allow_edit=False, allow_respond=False, allow_ignore=False)
+    return ReviewRequest(description=description, config=nothing, reasons={"unreadable": description})
+
+
+def question_of(record: ThreadRecord, raw: RawThread, interrupt_id: str | None = None) -> Asked:
+    """Return the pending question of a thread, by id where there are several; raises `UsageError` for none."""
+    questions = {asked.id: asked for asked in questions_in(raw)}
+    if not questions:
+        raise UsageError(
+            f"thread {record.key} waits for no person (it is {record.status}); `surefoot inbox` lists those"
+        )
+    if interrupt_id is None and len(questions) > 1:
+        raise UsageError(f"thread {record.key} asks several questions, name one with --id: {', '.join(questions)}")
+    chosen = interrupt_id or next(iter(questions))
+    if chosen not in questions:
+        raise UsageError(f"thread {record.key} asks no question {chosen!r}; pending: {', '.join(questions)}")
+    return questions[chosen]
+
+
+def pipeline_of(record: ThreadRecord) -> Pipeline:
+    """Return the pipeline of a thread; raises `UsageError` that says how a thread of an unknown graph goes on."""
+    try:
+        return pipeline(record.pipeline, record.spec)
+    except UsageError as error:
+        if record.spec:
+            raise
+        raise UsageError(f"{elsewhere(record)} ({error})") from None
+
+
+def answerable(record: ThreadRecord) -> bool:
+    """Tell whether the thread's graph is known here, without importing it."""
+    try:
+        return bool(record.spec or pipeline(record.pipeline))
+    except UsageError:
+        return False
+
+
+def elsewhere(record: ThreadRecord) -> str:
+    """Say how a thread of a graph that is not known here is answered."""
+    named = f"graph {record.pipeline!r}" if record.pipeline else "a graph without a name"
+    return (
+        f"thread {record.key} is of {named}, which is not known here: answer it where it was begun, with "
+        "graph.invoke(Command(resume={ID: ANSWER}), config), or in Studio"
+    )
