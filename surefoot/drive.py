@@ -15,11 +15,12 @@ from checkpointers import LeaseLost
 from nodes.retry import WAIT_KIND
 from state import RunContext
 from surefoot.bill import Effort
-from surefoot.errors import UsageError, taken_over
+from surefoot.errors import Refused, UsageError, taken_over
 from surefoot.pipelines import Pipeline
 from surefoot.threads import CONTEXT, RawThread, ThreadRecord, context_text
 
 if TYPE_CHECKING:
+    from surefoot.inputs import Item
     from surefoot.store import Store
 
 
@@ -51,6 +52,20 @@ class Result:
 
 class Drained(Exception):
     """The run was asked to stop; the thread stands at a checkpoint and can go on."""
+
+
+def refuse_another(record: ThreadRecord, pipeline: Pipeline, item: Item) -> None:
+    """Raise `Refused` when an item's id was run before with something else."""
+    if record.spec != pipeline.spec:
+        raise Refused(
+            f"id {item.id!r} was run before with {record.spec or record.pipeline}, another pipeline of this name: "
+            "use --rerun to replace that run, or --namespace to keep both"
+        )
+    if record.input_hash != item.content_hash:
+        raise Refused(
+            f"id {item.id!r} was run before with another content: use --rerun to replace that run, or --namespace "
+            "to keep both"
+        )
 
 
 def config_of(pipeline: Pipeline, record: ThreadRecord, context: RunContext) -> RunnableConfig:

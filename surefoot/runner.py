@@ -25,6 +25,7 @@ from surefoot.drive import (
     drive,
     make_result,
     next_start,
+    refuse_another,
     result_of,
     sleep_until,
     updated,
@@ -219,16 +220,7 @@ class Runner:
         self._begun.add(tid)
         if record is None:
             return self._new_record(item, tid), None
-        if record.spec != self.pipeline.spec:
-            raise Refused(
-                f"id {item.id!r} was run before with {record.spec or record.pipeline}, another pipeline of this name: "
-                "use --rerun to replace that run, or --namespace to keep both"
-            )
-        if record.input_hash != item.content_hash:
-            raise Refused(
-                f"id {item.id!r} was run before with another content: use --rerun to replace that run, or --namespace "
-                "to keep both"
-            )
+        refuse_another(record, self.pipeline, item)
         raw = await self.store.channels(tid)
         finished = raw.exists and not raw.next and raw.values.get("outcome") is not None
         if finished or (raw.interrupts and record.waits_for == "person"):

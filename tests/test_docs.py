@@ -100,7 +100,7 @@ def check_the_tour(said: list[tuple[str, str]]) -> None:
         return next(text for command, text in reversed(said) if all(word in command for word in words))
 
     assert "killed/support:T-" in told("threads --status stalled"), "the kill came too late or too early"
-    assert "240" in told("--namespace killed")
+    assert "80" in told("--namespace killed")
     assert "tour/support:T-" in told("inbox")
     assert "edit" in next(text for command, text in said if command.endswith("review tour/support:T-1230"))
     assert "finance" in told("--edit")

@@ -67,5 +67,5 @@ def test_a_fresh_clone_reaches_its_first_interrupted_and_resumed_run(clone: Path
     stalled = next(told for command, told in said.items() if "--status stalled" in command)
     assert "killed/support:T-" in stalled
     resumed = [told for command, told in said.items() if "--namespace killed" in command][-1]
-    assert "240" in resumed
+    assert "80" in resumed
     assert "a person" in next(told for command, told in said.items() if " explain " in command)

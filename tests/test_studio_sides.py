@@ -16,8 +16,7 @@ from langgraph_sdk.client import SyncLangGraphClient
 from studio_server import ROOT, StudioServer, question_of, studio_server
 
 import surefoot
-from checkpointers import RedisSaver, connect, open_saver
-from checkpointers._codec import lease_key
+from checkpointers import Lease, RedisSaver, open_saver
 from graphs import support
 from state import RunContext
 from surefoot.errors import ThreadBusy
@@ -191,8 +190,8 @@ def test_a_thread_is_worked_on_by_one_side_at_a_time(
     state: Any = client.threads.get_state(thread)
     assert (state["next"], state["values"]["outcome"]) == ([], "routed")
     assert [a["step"] for a in state["values"]["attempts"]].count("draft") == 1
-    with connect(server.redis_url) as redis:
-        assert not redis.exists(lease_key(thread)), "it was given back"
+    with RedisSaver.from_url(server.redis_url) as saver:
+        assert not saver.lease_holder(thread), "it was given back"
 
 
 def test_what_the_runner_works_on_is_not_touched_in_studio(
@@ -202,8 +201,9 @@ def test_what_the_runner_works_on_is_not_touched_in_studio(
     thread = shown(cli, server, "support:held")
     before: Any = client.threads.get_state(thread)
     question = question_of(client, thread)
-    with connect(server.redis_url) as redis:
-        redis.set(lease_key(thread), "999 somebody", px=60_000)
+    with RedisSaver.from_url(server.redis_url) as saver:
+        lease = saver.acquire_lease(thread, holder="somebody", ttl=60)
+        assert isinstance(lease, Lease)
         answer = {"resume": {question["id"]: {"type": "accept"}}}
         ended: Any = client.runs.wait(thread, "support", command=answer, raise_error=False)
         assert "another process is working on" in str(ended)
@@ -211,7 +211,7 @@ def test_what_the_runner_works_on_is_not_touched_in_studio(
             client.threads.update_state(thread, {"subject": "Help"})
         after: Any = client.threads.get_state(thread)
         assert after["checkpoint"] == before["checkpoint"]
-        redis.delete(lease_key(thread))
+        saver.release_lease(lease)
     state = answered(client, thread, {"type": "accept"})
     assert (state["next"], state["values"]["outcome"]) == ([], "routed")
 
@@ -224,9 +224,9 @@ def test_a_run_that_stops_at_a_breakpoint_or_raises_leaves_the_thread(
     other = client.threads.create()["thread_id"]
     given, context = {"text": CRITICAL}, {"provider": "openai"}
     client.runs.wait(other, "support", input=given, context=context, interrupt_before=["urgency"])
-    with connect(server.redis_url) as redis:
-        assert not redis.exists(lease_key(thread))
-        assert not redis.exists(lease_key(other))
+    with RedisSaver.from_url(server.redis_url) as saver:
+        assert not saver.lease_holder(thread)
+        assert not saver.lease_holder(other)
     assert surefoot.resume(other).status == "waiting"
 
 
