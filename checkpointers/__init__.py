@@ -8,7 +8,7 @@ directory) and `embedded:DIRECTORY`.
 """
 
 from ._clients import connect, connect_async
-from ._codec import thread_keys
+from ._codec import follows, thread_keys
 from ._failures import server_errors
 from ._migrate import amigrate, migrate
 from ._open import open_saver
@@ -58,6 +58,7 @@ __all__ = [
     "amigrate",
     "connect",
     "connect_async",
+    "follows",
     "migrate",
     "new_key",
     "open_saver",

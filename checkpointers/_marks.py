@@ -36,17 +36,13 @@ _fields_of: Final = attrgetter("__dict__")
 _extra_of: Final = attrgetter("__pydantic_extra__")
 
 
-def _itself(value: Any) -> Any:
-    return value
-
-
-_Look: TypeAlias = Callable[[Any], Any]
-"""Returns the dict or list in a container: asked each time, because a model may get another dict."""
+_Look: TypeAlias = Callable[[Any], Any] | None
+"""Returns the dict in a container, asked each time, as a model may get another one; None for the container itself."""
 _KINDS: Final[tuple[tuple[_Look, bool], ...]] = (
     (_fields_of, True),
     (_extra_of, True),
-    (_itself, True),
-    (_itself, False),
+    (None, True),
+    (None, False),
 )
 """How to look into each kind of container, and whether that is a dict: fields, extra fields, dicts, lists."""
 _FIELDS, _EXTRA, _DICTS, _LISTS = range(4)
@@ -72,7 +68,7 @@ class _Held:
     def unchanged(self, look: _Look, is_dict: bool) -> bool:
         if not self.containers:
             return True
-        now = list(map(look, self.containers))
+        now: Sequence[Any] = self.containers if look is None else list(map(look, self.containers))
         return tuple(map(len, now)) == self.sizes and (
             # Most containers of messages are empty.
             not self.items
@@ -148,6 +144,6 @@ def marks_of(values: Sequence[Any]) -> Marks | None:
 
 
 def _held(containers: list[Any], look: _Look, is_dict: bool) -> _Held:
-    now = list(map(look, containers))
+    now = containers if look is None else list(map(look, containers))
     keys = tuple(chain.from_iterable(now)) if is_dict and look is not _fields_of else ()
     return _Held(tuple(containers), tuple(map(len, now)), keys, tuple(_items(now, is_dict)))

@@ -24,7 +24,7 @@ def type_names(allow: Collection[AllowedType]) -> set[tuple[str, ...]]:
     A model dumps its fields as they are, so an enum inside an allowed model has to be allowed with it.
     """
     names: set[tuple[str, ...]] = set()
-    seen: set[int] = set()
+    seen: set[type[Any]] = set()
     for entry in allow:
         if isinstance(entry, tuple):
             names.add(entry)
@@ -33,14 +33,12 @@ def type_names(allow: Collection[AllowedType]) -> set[tuple[str, ...]]:
     return names
 
 
-def _collect(annotation: Any, names: set[tuple[str, ...]], seen: set[int]) -> None:
-    if id(annotation) in seen:
-        return
-    seen.add(id(annotation))
+def _collect(annotation: Any, names: set[tuple[str, ...]], seen: set[type[Any]]) -> None:
     for argument in get_args(annotation):
         _collect(argument, names, seen)
-    if not isinstance(annotation, type) or annotation.__module__ == "builtins":
+    if not isinstance(annotation, type) or annotation.__module__ == "builtins" or annotation in seen:
         return
+    seen.add(annotation)
     names.add((annotation.__module__, annotation.__name__))
     if issubclass(annotation, Enum):
         return
@@ -48,11 +46,19 @@ def _collect(annotation: Any, names: set[tuple[str, ...]], seen: set[int]) -> No
     if isinstance(fields, dict):
         hints: Iterable[Any] = [field.annotation for field in fields.values() if hasattr(field, "annotation")]
     elif dataclasses.is_dataclass(annotation) or hasattr(annotation, "_fields") or hasattr(annotation, "__total__"):
-        hints = get_type_hints(annotation).values()
+        hints = _hints_of(annotation)
     else:
         hints = ()
     for hint in hints:
         _collect(hint, names, seen)
+
+
+def _hints_of(annotation: type[Any]) -> Iterable[Any]:
+    try:
+        return get_type_hints(annotation).values()
+    except NameError:
+        # Imported for type checkers alone. Whoever stores such a field is told the type when it is read.
+        return ()
 
 
 _Name = tuple[str, str]

@@ -9,7 +9,7 @@ the server could not be asked.
     │   ├── SaverFull             the server answers but cannot store (disk or memory full, read-only replica)
     │   └── EmbeddedUnavailable   the private server cannot be started (no binary, unusable directory)
     ├── ThreadFormatUnknown       the thread was written in a format this version does not know
-    ├── ThreadConflict            the target of a copy already holds something else
+    ├── ThreadConflict            something else is where a copy or what was put aside would go
     ├── LeaseLost                 the lease has expired, and somebody else has taken it since: nothing was written
     ├── RecordDamaged             a stored record was changed, cut off, or is not encrypted as it has to be
     │   └── KeyMissing            it is encrypted, and its key is not among those that the saver has
@@ -54,7 +54,7 @@ class ThreadFormatUnknown(SaverError):
 
 
 class ThreadConflict(SaverError):
-    """The target of a copy already holds something else; nothing was changed."""
+    """The target of a copy, or of what is put back, holds something else or is at work; nothing was changed."""
 
 
 class LeaseLost(SaverError):

@@ -78,7 +78,7 @@ class SyncLeases(LeasePlans):
         return self._run(self._plan_acquire(thread_id, holder, ttl, instead_of))
 
     def renew_lease(self, lease: Lease, ttl: float = 15.0) -> bool:
-        """Hold a lease for `ttl` seconds from now; False when it has expired or somebody else has it."""
+        """Hold a lease for `ttl` seconds from now; False when it was given back or to somebody else."""
         return self._run(self._plan_renew(lease, ttl))
 
     def release_lease(self, lease: Lease) -> bool:
@@ -110,11 +110,14 @@ class AsyncLeases(LeasePlans):
         return await self._arun(self._plan_acquire(thread_id, holder, ttl, instead_of))
 
     async def arenew_lease(self, lease: Lease, ttl: float = 15.0) -> bool:
-        """Hold a lease for `ttl` seconds from now; False when it has expired or somebody else has it."""
+        """Hold a lease for `ttl` seconds from now; False when it was given back or to somebody else."""
         return await self._arun(self._plan_renew(lease, ttl))
 
     async def arelease_lease(self, lease: Lease) -> bool:
-        """Give a lease back; False when it was somebody else's already, who keeps it."""
+        """Give a lease back; False when somebody else has taken the thread since.
+
+        After that this saver's writes to the thread stay refused until it takes the thread again.
+        """
         return await self._arun(self._plan_release(lease))
 
     async def alease_holder(self, thread_id: str) -> str:

@@ -19,10 +19,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeVar
 
-from langgraph.checkpoint.base import Checkpoint, CheckpointTuple
+from langgraph.checkpoint.base import Checkpoint
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
 
 from . import _scripts as scripts
@@ -140,17 +141,18 @@ class RegistryPlans(ReadPlans):
         """
         if (note := self._note(thread_id, "", "taken", "")) is None:
             return
-        yield replace(lease, beside=note)
-        if not left:
-            return
         try:
-            found = yield from self._plan_get(latest_of(thread_id))
-            known = None if found else (yield from self._plan_entry(thread_id))
-            # A thread that was seen and has no checkpoint yet keeps its entry.
-            if found or (known and known.checkpoint_id):
-                yield from self._plan_reconcile(thread_id, found)
+            yield replace(lease, beside=note)
+            if left:
+                # A thread that was seen and has no checkpoint yet keeps its entry.
+                yield from self._plan_reconcile(thread_id, keep_seen=True)
         except SaverError as error:
             _log.warning("a thread was not noted anew: %s", type(error).__name__)
+
+    def _unlist(self, entry: ThreadEntry) -> Call:
+        """Return the call that removes an entry as it was read."""
+        told = (raw_of(entry.thread_id), time_of(entry))
+        return Call(scripts.UNLIST, entry.thread_id, told, keys=keys_of(entry.thread_id))
 
     def _plan_registered(self, order: Order, limit: int | None) -> Plan[list[ThreadEntry]]:
         """Read the first entries of all shards in one go."""
@@ -175,15 +177,18 @@ class RegistryPlans(ReadPlans):
     def _plan_noted(self, thread_id: str) -> Plan[None]:
         """Note what a thread is after a change that was no put."""
         if self.registry:
-            yield from self._plan_reconcile(thread_id, (yield from self._plan_get(latest_of(thread_id))))
+            yield from self._plan_reconcile(thread_id)
 
-    def _plan_reconcile(self, thread_id: str, found: CheckpointTuple | None) -> Plan[None]:
-        """Write what a reading of a thread says; a thread without checkpoints goes."""
+    def _plan_reconcile(self, thread_id: str, *, keep_seen: bool = False) -> Plan[None]:
+        """Write what a reading of a thread says, unless a note has come meanwhile; one without checkpoints goes."""
+        known = yield from self._plan_entry(thread_id)
+        found = yield from self._plan_get(latest_of(thread_id))
         if found is None:
-            yield from self._plan_drop(thread_id)
+            if known is not None and not (keep_seen and not known.checkpoint_id):
+                yield self._unlist(known)
             return
         error, asked = told_by([(channel, value) for _task, channel, value in found.pending_writes or ()])
-        args = (*self._standing(found.checkpoint), error, *asked)
+        args = (*self._standing(found.checkpoint), error, "" if known is None else time_of(known), *asked)
         if (note := self._note(thread_id, "", "set", found.checkpoint["id"], *args)) is not None:
             yield note
 
@@ -212,12 +217,9 @@ class SyncRegistry(RegistryPlans):
         done = 0
         known = [entry.thread_id for entry in self.list_threads()] if thread_ids is None else []
         for thread_id in dict.fromkeys([*known, *self._threads()] if thread_ids is None else thread_ids):
-            try:
-                found = self._run(self._plan_get(latest_of(thread_id)))
-            except UNREADABLE:
-                continue
-            self._run(self._plan_reconcile(thread_id, found))
-            done += 1
+            with suppress(*UNREADABLE):
+                self._run(self._plan_reconcile(thread_id))
+                done += 1
         return done
 
     def _run(self, plan: Plan[T]) -> T:
@@ -257,12 +259,9 @@ class AsyncRegistry(RegistryPlans):
             thread_ids = dict.fromkeys([*known, *[thread_id async for thread_id in self._threads()]])
         done = 0
         for thread_id in thread_ids:
-            try:
-                found = await self._arun(self._plan_get(latest_of(thread_id)))
-            except UNREADABLE:
-                continue
-            await self._arun(self._plan_reconcile(thread_id, found))
-            done += 1
+            with suppress(*UNREADABLE):
+                await self._arun(self._plan_reconcile(thread_id))
+                done += 1
         return done
 
     async def _arun(self, plan: Plan[T]) -> T:
@@ -304,3 +303,8 @@ def entries_of(flat: Sequence[bytes]) -> list[ThreadEntry]:
 
 def _due(entry: ThreadEntry) -> float:
     return min((one.due_at for one in entry.interrupts if one.due_at is not None), default=float("inf"))
+
+
+def time_of(entry: ThreadEntry) -> str:
+    """Return when an entry changed, as it is stored: in microseconds."""
+    return f"{entry.changed_at * 1e6:.0f}"

@@ -246,7 +246,7 @@ class RedisSaver(InThreads, SyncLeases, SyncUpkeep):
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy everything stored for a thread to another id.
 
-        Raises `ThreadConflict` when the target holds anything else.
+        Raises `ThreadConflict` when the target holds anything else, which with encryption an earlier copy is too.
         """
         self._run(self._plan_copy(source_thread_id, target_thread_id))
 

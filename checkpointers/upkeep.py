@@ -18,10 +18,10 @@ from . import _scripts as scripts
 from ._base import Plan
 from ._codec import KEY_PATTERN, lease_key, thread_keys, thread_of_key
 from ._failures import FAILURES, explain
-from ._notes import SHARDS, key_of, keys_of, raw_of
-from ._scripts import Argument, Call
+from ._notes import SHARDS, key_of
+from ._scripts import Call
 from .errors import ThreadConflict
-from .registry import AsyncRegistry, RegistryPlans, SyncRegistry, ThreadEntry, entries_of
+from .registry import AsyncRegistry, RegistryPlans, SyncRegistry, ThreadEntry, entries_of, time_of
 
 T = TypeVar("T")
 PAGE: Final = 500
@@ -57,12 +57,12 @@ class _Shard:
         self.ended = len(found) < most
         self.left += new
         if new:
-            last = _time(new[-1])
-            self.handed = {entry.thread_id for entry in found if _time(entry) == last}
+            last = time_of(new[-1])
+            self.handed = {entry.thread_id for entry in found if time_of(entry) == last}
             self.before = last
         elif found:
             # More threads of one microsecond than a page holds.
-            self.before, self.handed = f"({_time(found[-1])}", set()
+            self.before, self.handed = f"({time_of(found[-1])}", set()
 
 
 class _Walk:
@@ -105,7 +105,7 @@ class UpkeepPlans(RegistryPlans):
         for _ in range(ROUNDS):
             seen, gone = yield from self._plan_gone(beside)
             if gone:
-                swept += sum((yield [_unlist(entry) for entry in gone]))
+                swept += sum((yield [self._unlist(entry) for entry in gone]))
             if len(gone) * MANY <= seen:
                 break
         return swept
@@ -126,7 +126,7 @@ class UpkeepPlans(RegistryPlans):
         return seen, left
 
     def _plan_unlist(self, entries: Sequence[ThreadEntry]) -> Plan[int]:
-        return sum((yield [_unlist(entry) for entry in entries])) if entries else 0
+        return sum((yield [self._unlist(entry) for entry in entries])) if entries else 0
 
     def _plan_restore(self, thread_id: str) -> Plan[bool]:
         keys = (*thread_keys(thread_id), *_aside(thread_id), lease_key(thread_id))
@@ -235,15 +235,6 @@ class AsyncUpkeep(UpkeepPlans, AsyncRegistry):
     async def adiscard_quarantined(self, thread_id: str) -> bool:
         """Delete for good what `quarantine` put aside of a thread; return whether there was anything."""
         return await self._arun(self._plan_discard(str(thread_id)))
-
-
-def _time(entry: ThreadEntry) -> str:
-    return f"{entry.changed_at * 1e6:.0f}"
-
-
-def _unlist(entry: ThreadEntry) -> Call:
-    told: tuple[Argument, ...] = (raw_of(entry.thread_id), _time(entry))
-    return Call(scripts.UNLIST, entry.thread_id, told, keys=keys_of(entry.thread_id))
 
 
 def _data_key(thread_id: str) -> str:

@@ -81,8 +81,12 @@ def test_an_expired_lease_that_nobody_took_does_no_harm(savers: tuple[RedisSaver
     lease = taken(mine, thread, ttl=0.05)
     time.sleep(0.1)
     config = put_values(mine, config_of(thread), a=1)
-    assert not mine.renew_lease(lease)
+    assert mine.lease_holder(thread) == ""
+    assert mine.renew_lease(lease), "nobody else can have anything newer"
+    assert mine.lease_holder(thread) == "one"
     mine.put_writes(config, [("a", 2)], "task")
+    assert mine.release_lease(lease)
+    assert not mine.renew_lease(lease), "what was given back is not held again"
 
 
 def test_a_dead_holder_is_replaced_by_who_knows_it(savers: tuple[RedisSaver, RedisSaver], thread: str) -> None:

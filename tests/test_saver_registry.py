@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 from checkpointers import AsyncRedisSaver, Lease, LeaseLost, RedisSaver, ThreadEntry
 from checkpointers._notes import keys_of
 from checkpointers._place import binary
+from checkpointers._scripts import READ, Call
 
 
 @pytest.fixture
@@ -334,3 +335,19 @@ def test_a_note_that_is_refused_does_not_hurt_the_write(saver: RedisSaver, caplo
     config = put_values(saver, config_of("t"), a=2)
     assert saver.get_tuple(config) is not None
     assert "a note for the registry was lost" in caplog.text
+
+
+def test_what_was_read_before_a_note_does_not_come_after_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with RedisSaver.from_url(url, registry=True) as other, RedisSaver.from_url(url, registry=True) as saver:
+        put_values(other, config_of("busy"), a=1)
+        ask = saver._answer
+
+        def read_slowly(call: Call) -> Any:
+            reply = ask(call)
+            if call.script is READ:
+                graph_on(other).invoke({"text": "ask"}, config_of("busy"))
+            return reply
+
+        monkeypatch.setattr(saver, "_answer", read_slowly)
+        assert saver.reconcile(["busy"]) == 1
+        assert [found.thread_id for found in other.list_waiting()] == ["busy"]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -289,3 +290,22 @@ def test_allowing_a_model_allows_what_its_fields_mention() -> None:
     assert {"Outer", "Inner", "Colour", "Point", "Word", "Pair"} <= names
     assert "Stranger" not in names
     assert SafeSerializer([("os.path", "join")]).loads_typed(("null", b"")) is None
+
+
+def test_types_in_lists_of_many_siblings_are_all_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hints are made anew for each class, and what is at the same address later may be another one."""
+    pairs = "".join(
+        f"@dataclass\nclass Part{n}:\n    a: int\n"
+        f"@dataclass\nclass Whole{n}:\n    parts: list[Part{n}]\n    also: dict[str, Part{n}]\n"
+        for n in range(40)
+    )
+    module = ModuleType("siblings")
+    monkeypatch.setitem(sys.modules, "siblings", module)
+    exec("from __future__ import annotations\nfrom dataclasses import dataclass\n" + pairs, module.__dict__)
+    names = {name for _module, name in type_names([getattr(module, f"Whole{n}") for n in range(40)])}
+    assert names == {f"{kind}{n}" for kind in ("Part", "Whole") for n in range(40)}
+
+
+def test_a_class_whose_hints_cannot_be_resolved_is_allowed_alone() -> None:
+    hidden = dataclasses.make_dataclass("Hidden", [("a", "ForTypeCheckersAlone")])
+    assert {name for _module, name in type_names([hidden])} == {"Hidden"}

@@ -1,7 +1,7 @@
 -- KEYS[1]: `token deadline request holder` of who was given the lease last. ARGV: action, then
 --   acquire  ms, request, holder, the holder from whom it may be taken ('' for nobody); answers {token, '', 1 where its
 --            last holder did not give it back}, or {'0', the holder, 0}
---   renew    ms, token; answers whether it is still ours
+--   renew    ms, token; answers whether it is still ours, which it is after its time too while nobody else was given it
 --   release  token; answers whether nobody else was given it since
 --   holder   answers with the holder, '' for none
 -- It is known for longer than it is held (deadline, ms), so that writes of a former holder can be told from those of the
@@ -23,7 +23,7 @@ end
 
 if action == 'holder' then return held and holder or '' end
 if action == 'renew' then
-  if not held or token ~= ARGV[3] then return 0 end
+  if token ~= ARGV[3] or deadline == '0' then return 0 end
   keep(now + ms, ms + KNOWN_MS)
   return 1
 end

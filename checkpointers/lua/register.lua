@@ -5,7 +5,8 @@
 --   put    whether anything is next ('1' or ''), outcome
 --   write  task, class of the error or '', triples of interrupt (id, tier, due in seconds or '')
 --   seen   nothing: the thread is there, whatever is known of it
---   set    whether anything is next, outcome, class of the error, triples of interrupt: what a reading of the thread says
+--   set    whether anything is next, outcome, class of the error, time of the entry as it was before the thread was read
+--          ('' for none), triples of interrupt: what that reading says, unless a note has come meanwhile
 --   drop   nothing: the thread is gone
 -- An entry is JSON: c latest checkpoint, n next, o outcome; w checkpoint that was written to last, e error, i interrupts
 -- by task; t time of change in microseconds. Notes come in any order and twice: one about an older checkpoint, or of a
@@ -50,8 +51,9 @@ elseif kind == 'write' then
   local asked = triples(7)
   if #asked > 0 then entry.i[ARGV[5]] = asked end
 elseif kind == 'set' then
+  if (entry.t or '') ~= ARGV[8] then return 0 end
   entry.c, entry.n, entry.o, entry.w, entry.e, entry.i = id, ARGV[5] == '1', ARGV[6], id, ARGV[7], {}
-  local asked = triples(8)
+  local asked = triples(9)
   if #asked > 0 then entry.i[''] = asked end
 end
 
