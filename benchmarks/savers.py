@@ -4,7 +4,7 @@ Beside each other: AsyncRedisSaver, RedisSaver (a thread for each client), LangG
 are installed, langgraph-checkpoint-redis, plainredis, the Valkey saver of langgraph-checkpoint-aws, sqlite (asyncio and
 in threads) and postgres. One that cannot take part is told with the reason. `--peers DIR` (or SUREFOOT_BENCH_PEERS) is
 a directory that pip installed them to with `--target`; it comes last on the path, so that the versions of everything
-else stay those of this environment.
+else stay those of this environment. The official saver needs `redis-stack-server` on PATH too.
 
 Each saver has a server or file of its own, started by this run on the loopback interface: Valkey from the wheel (or the
 system's redis-server, `--redis`) once with the append-only file off and once with `appendfsync everysec`; PostgreSQL

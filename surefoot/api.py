@@ -24,11 +24,11 @@ from surefoot.errors import ThreadBusy, UsageError
 from surefoot.inputs import BadLine, Item, id_of
 from surefoot.pipelines import Pipeline
 from surefoot.pipelines import pipeline as find_pipeline
-from surefoot.questions import asked_by, pipeline_of, question_of
+from surefoot.questions import asked_by, pipeline_of, question_of, urgency
 from surefoot.runner import Runner
 from surefoot.settings import settings
 from surefoot.store import Store, open_store
-from surefoot.threads import RawThread, ThreadRecord, check_namespace
+from surefoot.threads import RawThread, ThreadRecord, check_namespace, completed
 from surefoot.words import microusd_of, shell
 
 if TYPE_CHECKING:
@@ -146,6 +146,8 @@ async def resume_in(
             raise ThreadBusy(f"{who} is working on thread {record.key}; try again when it is done")
         try:
             start, raw = await next_start(pipeline, store, record, None)
+            # Whoever ran it last may have been given another one than the record tells.
+            record = record.model_copy(update={"context": completed(raw.context, record.context)})
             if answer is None:
                 answer = overdue_default(raw)
             if answer is not None:
@@ -215,7 +217,7 @@ async def apending(thread: str | None = None, *, url: str | None = None) -> list
             if record.status == "waiting" and record.waits_for == "person":
                 asked, _ = await asked_by(store, record)
                 found += [Pending(record, one.id, one.request) for one in asked]
-    return sorted(found, key=lambda p: (p.request.tier != "urgent", p.request.due_at or float("inf")))
+    return sorted(found, key=lambda pending: urgency(pending.request))
 
 
 async def aexplain(thread: str, *, url: str | None = None) -> Story:

@@ -25,6 +25,7 @@ from checkpointers import (
 )
 from state import Checked, redact
 from surefoot.doctor import Finding, told_keys
+from surefoot.errors import UsageError
 from surefoot.foreign import UNREADABLE
 from surefoot.pipelines import Pipeline, pipeline
 from surefoot.questions import answerable
@@ -109,8 +110,11 @@ async def _look(store: Store, record: ThreadRecord, found: Survey, deep: bool) -
     except ThreadFormatUnknown as error:
         found.newer.add(record.key, redact(str(error)))
         return
+    except UsageError:
+        found.others.add(record.key)
+        return
     except TypeNotAllowed as error:
-        if not answerable(record):
+        if not answerable(record) or isinstance(error.__cause__, UsageError):
             found.others.add(record.key)
             return
         why = redact(str(error))
@@ -119,7 +123,10 @@ async def _look(store: Store, record: ThreadRecord, found: Survey, deep: bool) -
 
 
 async def _why_broken(store: Store, record: ThreadRecord, deep: bool) -> str:
-    """Return what is wrong with a thread's values, an empty text for nothing; raises what reading it raises."""
+    """Return what is wrong with a thread's values, an empty text for nothing.
+
+    Raises what reading it raises, and `UsageError` where its graph cannot be imported.
+    """
     whole: RunnableConfig = {"configurable": {"thread_id": record.thread_id}}
     try:
         raw = await store.channels(record.thread_id)
@@ -167,7 +174,11 @@ async def examine_threads(
     found = await survey(store, deep=deep, on_read=on_read)
     findings.append(Finding(name="threads", level="ok", told=count(found.threads, "thread")))
     findings += _findings(found)
-    findings.append(await _broken(store, found, quarantine=quarantine))
+    # Without a key nobody can tell what is whole: it is the key that has to be found first.
+    if quarantine and found.damaged and not found.key_missing:
+        findings.append(await _quarantined(store, found.damaged, deep))
+    else:
+        findings.append(_broken(found))
     return [*findings, *await _aside(store)], found
 
 
@@ -190,14 +201,38 @@ def _findings(found: Survey) -> list[Finding]:
     return findings
 
 
-async def _broken(store: Store, found: Survey, *, quarantine: bool) -> Finding:
-    # Without a key nobody can tell what is whole: it is the key that has to be found first.
-    if quarantine and found.damaged and not found.key_missing:
-        for record in found.damaged:
-            await store.put_aside(record)
-        keys = [record.key for record in found.damaged]
-        return Finding(name="quarantine", level="warn", told=f"{told_keys(keys, 'damaged thread')} put aside",
-                       advice="run these items again with --rerun")  # fmt: skip
+async def _quarantined(store: Store, damaged: Sequence[ThreadRecord], deep: bool) -> Finding:
+    """Put threads aside that are damaged still, and that nobody works on."""
+    aside, busy = [], []
+    async with store.leases.renewing():
+        for record in damaged:
+            if not await store.acquire(record.thread_id):
+                busy.append(record.key)
+                continue
+            try:
+                # It may have been deleted, run again or put back since it was looked at.
+                if await _is_damaged(store, record, deep):
+                    await store.put_aside(await store.get(record.thread_id) or record)
+                    aside.append(record.key)
+            finally:
+                await store.release(record.thread_id)
+    told = [f"{told_keys(aside, 'damaged thread')} put aside"] if aside else []
+    told += [f"{told_keys(busy, 'damaged thread')} left alone, because somebody works there"] if busy else []
+    return Finding(name="quarantine", level="warn", told="; ".join(told) or "nothing is damaged any more",
+                   advice="run these items again with --rerun" if aside else "")  # fmt: skip
+
+
+async def _is_damaged(store: Store, record: ThreadRecord, deep: bool) -> bool:
+    try:
+        await _why_broken(store, record, deep)
+    except RecordDamaged as error:
+        return not isinstance(error, KeyMissing)
+    except (TypeNotAllowed, ThreadFormatUnknown, UsageError):
+        pass
+    return False
+
+
+def _broken(found: Survey) -> Finding:
     if not found.broken.number:
         return Finding(name="broken", level="ok", told=f"none, {count(found.threads, 'thread')} looked at")
     first = found.broken.keys[0]

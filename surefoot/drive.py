@@ -55,7 +55,12 @@ class Drained(Exception):
 
 
 def refuse_another(record: ThreadRecord, pipeline: Pipeline, item: Item) -> None:
-    """Raise `Refused` when an item's id was run before with something else."""
+    """Raise `Refused` when an item's id was run before with something else, or nobody here can tell with what."""
+    if record.unreadable:
+        raise Refused(
+            f"id {item.id!r} was run before, and {record.unreadable}: update this installation to the version of the "
+            "one that ran it, or use --namespace to keep both"
+        )
     if record.spec != pipeline.spec:
         raise Refused(
             f"id {item.id!r} was run before with {record.spec or record.pipeline}, another pipeline of this name: "

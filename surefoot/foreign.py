@@ -18,7 +18,7 @@ from state import redact
 from surefoot.drive import result_of, updated, waiting
 from surefoot.errors import UsageError
 from surefoot.pipelines import pipeline as find_pipeline
-from surefoot.threads import RawThread, ThreadRecord, raw_thread, stored_context
+from surefoot.threads import RawThread, ThreadRecord, raw_thread
 
 UNREADABLE: Final = (RecordDamaged, TypeNotAllowed, ThreadFormatUnknown)
 """What one thread's checkpoints can be without any other thread being concerned."""
@@ -40,13 +40,13 @@ async def _record(saver: AsyncRedisSaver, entry: ThreadEntry, held: bool) -> Thr
         return None
     if not readable(found):
         return _by_entry(entry, held).model_copy(update={"unreadable": redact(str(found))})
-    metadata = found.metadata
+    metadata, raw = found.metadata, raw_thread(found)
     begun = {
         "pipeline": str(metadata.get("pipeline") or metadata.get("graph_id") or ""),
         "graph_version": str(metadata.get("graph_version", "")),
-        "context": stored_context(metadata),
+        "context": raw.context,
     }
-    return _standing(_by_entry(entry, held).model_copy(update=begun), entry, raw_thread(found), held)
+    return _standing(_by_entry(entry, held).model_copy(update=begun), entry, raw, held)
 
 
 async def _latest(saver: AsyncRedisSaver, thread_id: str) -> CheckpointTuple | Exception | None:

@@ -12,11 +12,14 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from checkpointers import AsyncRedisSaver, Lease, ThreadFormatUnknown
+from checkpointers import AsyncRedisSaver, Lease, SaverError, ThreadFormatUnknown
+
+if TYPE_CHECKING:
+    from surefoot.records import Records
 
 _log = logging.getLogger("surefoot.leases")
 
@@ -95,6 +98,23 @@ class Leases:
         self._held[thread_id] = taken
         self.lost.discard(thread_id)
         return True
+
+    async def acquire_with(self, records: Records, thread_id: str) -> bool:
+        """Take the lease of a thread, and shut out from its record who had the thread before; all of it, or nothing.
+
+        False when a living process holds it, or has taken it meanwhile.
+        """
+        if not await self.acquire(thread_id):
+            return False
+        taken = False
+        try:
+            taken = await records.take(thread_id, self.token(thread_id))
+        finally:
+            if not taken:
+                # A server that is gone lets it expire.
+                with suppress(SaverError):
+                    await self.release(thread_id)
+        return taken
 
     async def release(self, thread_id: str) -> None:
         """Give a lease back; one that was lost meanwhile is left to its new holder."""

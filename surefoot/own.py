@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,12 @@ def load(spec: str) -> OwnPipeline:
             f"{spec!r} is no pipeline (it is {type(graph).__name__}): give a graph that build_pattern, "
             "build_handoff or compile_graph has made, with a state that extends RunState"
         )
+    return _pipeline_of(spec, graph)
+
+
+@lru_cache(maxsize=64)
+def _pipeline_of(spec: str, graph: CheckedGraph) -> OwnPipeline:
+    """Make the pipeline of a graph, once: a module that is imported anew has another one."""
     builder, name = graph.builder, graph.name
     if not name.replace("_", "").replace("-", "").isalnum():
         raise UsageError(f"the graph of {spec!r} is named {name!r}: choose letters, digits, - and _, as it begins keys")

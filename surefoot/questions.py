@@ -39,6 +39,11 @@ class Asked:
         return decision.model_dump(mode="json") if self.ours else decision.args
 
 
+def urgency(request: ReviewRequest) -> tuple[bool, float]:
+    """Return what questions are sorted by: urgent ones first, then by due time."""
+    return request.tier != "urgent", request.due_at or float("inf")
+
+
 async def asked_by(store: Store, record: ThreadRecord) -> tuple[list[Asked], RawThread]:
     """Return the questions of a waiting thread and what is stored of it.
 

@@ -36,7 +36,7 @@ from surefoot.inputs import BadLine, Item
 from surefoot.leases import TTL_S
 from surefoot.pipelines import Pipeline
 from surefoot.store import Store
-from surefoot.threads import RawThread, ThreadRecord, readable_key, thread_id
+from surefoot.threads import RawThread, ThreadRecord, completed, readable_key, thread_id
 
 INLINE_WAIT_S = 20.0
 """Longest wait in seconds that a thread sleeps through while it holds one of the parallel slots."""
@@ -228,7 +228,7 @@ class Runner:
             if record.status != known.status:
                 await self.store.save(updated(record, known, raw))
             return record, known
-        return record.model_copy(update={"context": self.context}), None
+        return record.model_copy(update={"context": completed(self.context, raw.context)}), None
 
     def _new_record(self, item: Item, tid: str) -> ThreadRecord:
         now = time.time()
@@ -259,7 +259,7 @@ class Runner:
             else:
                 self._note_stored_waits(record.thread_id, before)
                 stop, watch = self._stop.is_set, self._on_part
-                raw = await drive(self.pipeline, self.store, record, start, self.context, stop, watch)
+                raw = await drive(self.pipeline, self.store, record, start, record.context, stop, watch)
             result = result_of(self.pipeline, record, raw, line=item.line)
         except (Drained, asyncio.CancelledError) as cut:
             if not self._stop.is_set():

@@ -23,6 +23,7 @@ from nodes.errors import InputError
 from state import RunContext, describe
 from surefoot.errors import ThreadBusy
 from surefoot.leases import Leases
+from surefoot.records import Records
 from surefoot.threads import CONTEXT, context_text, stored_context
 
 NAME: Final = "LangGraph Studio's server"
@@ -44,7 +45,8 @@ class _Hold:
 class ServingSaver(AsyncRedisSaver):
     """A saver that never writes to a thread that somebody else works on; raises `HeldElsewhere` instead.
 
-    A run holds the lease of its thread from begin to end, a single write (an edit of the state) as long as it takes.
+    A run holds the lease of its thread from begin to end, a single change (an edit of the state, a deletion) as long as
+    it takes. Only `adelete_for_runs` holds none: which threads it will change is known to the server alone.
     """
 
     def __init__(self, own: AsyncRedisSaver) -> None:
@@ -53,6 +55,7 @@ class ServingSaver(AsyncRedisSaver):
             registry=own.registry,
         )  # fmt: skip
         self.leases = Leases(self, NAME)
+        self._records = Records(own.client, own.encryption)
         self._holds: dict[str, _Hold] = defaultdict(_Hold)
         self._contexts: dict[str, str] = {}
 
@@ -85,7 +88,7 @@ class ServingSaver(AsyncRedisSaver):
         hold.users += 1
         try:
             async with hold.turn:
-                if not hold.taken and not await self.leases.acquire(thread_id):
+                if not hold.taken and not await self.leases.acquire_with(self._records, thread_id):
                     who = await self.leases.holder(thread_id)
                     raise HeldElsewhere(f"{who} is working on thread {thread_id}; go on when it is done")
                 hold.taken = True
@@ -129,6 +132,28 @@ class ServingSaver(AsyncRedisSaver):
         """Store what a task wrote; raises `HeldElsewhere`."""
         async with self._hold(bridge.thread_of(config)):
             await super().aput_writes(config, writes, task_id, task_path)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Delete everything stored for a thread; raises `HeldElsewhere`."""
+        async with self._hold(thread_id):
+            await super().adelete_thread(thread_id)
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy everything stored for a thread to another id; raises `HeldElsewhere` for the copy's."""
+        async with self._hold(target_thread_id):
+            await super().acopy_thread(source_thread_id, target_thread_id)
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest", keep: int = 1) -> None:
+        """Delete older checkpoints, or all of them; raises `HeldElsewhere` once it is done with all other threads."""
+        busy: HeldElsewhere | None = None
+        for thread_id in thread_ids:
+            try:
+                async with self._hold(thread_id):
+                    await super().aprune([thread_id], strategy=strategy, keep=keep)
+            except HeldElsewhere as error:
+                busy = busy or error
+        if busy is not None:
+            raise busy
 
 
 def _named(context: Any) -> dict[str, Any]:

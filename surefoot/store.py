@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -20,6 +22,7 @@ from checkpointers import (
     server_errors,
     thread_keys,
 )
+from checkpointers.encryption import VARIABLE
 from nodes.call import Guard, limits_of, set_sealer
 from nodes.call.redis_guard import RedisGuard
 from nodes.drift import Drift
@@ -56,6 +59,8 @@ class Store:
         self._client = client
         self._records = Records(client, encryption)
         self._listing = Listing(saver, self._records, self.leases)
+        self._allowed: set[str] = set()
+        """Specs of the pipelines whose types the saver knows."""
 
     async def ping(self) -> None:
         """Ask the server for a sign of life, so that one that cannot be used is told before anything is begun."""
@@ -178,7 +183,7 @@ class Store:
     async def put_aside(self, record: ThreadRecord) -> None:
         """Take a thread whose checkpoints are damaged out of the way; its record says what became of it."""
         await self.saver.aquarantine(record.thread_id)
-        if not record.foreign:
+        if not record.foreign and not record.unreadable:
             told = "its checkpoints are damaged and were put aside: run the item again with --rerun"
             failed = {"status": "failed", "error": told, "waits_for": "", "until": None}
             await self.save(record.model_copy(update=failed))
@@ -233,25 +238,27 @@ class Store:
         config: RunnableConfig = {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
         try:
             found = await self.saver.aget_tuple(config)
-        except TypeNotAllowed:
+        except TypeNotAllowed as refused:
             record = await self.get(thread_id)
             if record is None or not record.spec:
                 raise
-            self.allow(find_pipeline(record.pipeline, record.spec))
+            try:
+                own = find_pipeline(record.pipeline, record.spec)
+            except UsageError as error:
+                raise TypeNotAllowed(f"{error}. {refused}") from error
+            self.allow(own)
             found = await self.saver.aget_tuple(config)
         return RawThread() if found is None else raw_thread(found)
 
     def allow(self, pipeline: Pipeline) -> None:
         """Let the types in the states of a pipeline come back from the saver; shipped ones store plain data alone."""
-        if pipeline.spec:
+        if pipeline.spec and pipeline.spec not in self._allowed:
             self.saver.allow(stored_types(pipeline))
+            self._allowed.add(pipeline.spec)
 
     async def acquire(self, thread_id: str) -> bool:
         """Take the lease of a thread; False when a living process holds it."""
-        if not await self.leases.acquire(thread_id):
-            return False
-        await self._records.take(thread_id, self.leases.token(thread_id))
-        return True
+        return await self.leases.acquire_with(self._records, thread_id)
 
     async def release(self, thread_id: str) -> None:
         """Give the lease of a thread back."""
@@ -273,6 +280,12 @@ class Store:
         return info
 
 
+@lru_cache(maxsize=1)
+def _encryption(_keys: str) -> Encryption | None:
+    """Return the encryption of the environment, one for as long as the keys stay: guards are told apart by it."""
+    return Encryption.from_environment()
+
+
 def _text(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
@@ -285,7 +298,7 @@ async def open_store(url: str | None = None, *, guard: Guard | None = None) -> A
     """
     start_telemetry()
     try:
-        encryption = Encryption.from_environment()
+        encryption = _encryption(os.environ.get(VARIABLE, ""))
     except (ValueError, ImportError) as error:
         raise UsageError(str(error)) from None
     if encryption is not None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from checkpointers import follows
 from state import RunContext, redact
 from surefoot.errors import UsageError
 
 if TYPE_CHECKING:
-    from langgraph.checkpoint.base import CheckpointTuple
+    from langgraph.checkpoint.base import Checkpoint, CheckpointTuple
 
 NAMESPACE = uuid.UUID("6f1c1d52-7d0e-5b8e-9a52-2f0b1f6a4c11")
 """Root of all thread ids; changing it would orphan every stored thread."""
@@ -113,6 +114,12 @@ def stored_context(metadata: Mapping[str, Any]) -> RunContext:
         return RunContext()
 
 
+def completed(context: RunContext, other: RunContext) -> RunContext:
+    """Return a context, and what it does not name itself as another one names it."""
+    left = other.model_fields_set - context.model_fields_set
+    return context.model_copy(update={name: getattr(other, name) for name in left})
+
+
 @dataclass
 class RawThread:
     """A thread as it is stored, readable even when its state no longer fits the schema."""
@@ -125,6 +132,8 @@ class RawThread:
     checkpoints: int = 0
     created_at: str = ""
     graph_version: str = ""
+    context: RunContext = field(default_factory=RunContext)
+    """What its last run was given, whoever gave it."""
 
     @property
     def exists(self) -> bool:
@@ -134,13 +143,8 @@ class RawThread:
 
 def raw_thread(found: CheckpointTuple) -> RawThread:
     """Read state, next nodes, interrupts and errors out of a checkpoint and its pending writes."""
-    values = {
-        name: value
-        for name, value in found.checkpoint["channel_values"].items()
-        if not name.startswith(("branch:", "__"))
-    }
     stored = found.checkpoint["channel_values"]
-    scheduled = [name.removeprefix("branch:to:") for name in stored if name.startswith(("branch:to:", "__start__"))]
+    values = {name: value for name, value in stored.items() if not name.startswith(("branch:", "join:", "__"))}
     interrupts: list[dict[str, Any]] = []
     errors: list[str] = []
     for _task, channel, value in found.pending_writes or []:
@@ -150,10 +154,32 @@ def raw_thread(found: CheckpointTuple) -> RawThread:
             errors.append(redact(str(value)))
     return RawThread(
         values=values,
-        next=scheduled,
+        next=_next_nodes(found.checkpoint),
         interrupts=list({item["id"]: item for item in interrupts}.values()),
         errors=errors,
         checkpoints=int(found.metadata.get("step", -1)) + 2,
         created_at=found.checkpoint["ts"],
         graph_version=str(found.metadata.get("graph_version", "")),
+        context=stored_context(found.metadata),
     )
+
+
+def _next_nodes(checkpoint: Checkpoint) -> list[str]:
+    """Return the nodes that are to run next: whether there are any is what the savers say, asked about each cause."""
+    stored, seen = checkpoint["channel_values"], checkpoint.get("versions_seen", {})
+
+    def alone(values: dict[str, Any], nodes: dict[str, Any]) -> bool:
+        return follows({**checkpoint, "channel_values": values, "versions_seen": nodes})
+
+    triggers = [name for name, value in stored.items() if alone({name: value}, {})]
+    rest = {name: value for name, value in stored.items() if name not in triggers}
+    nodes = [node for name in triggers for node in _triggered_by(name, stored[name])]
+    nodes += [node for node, versions in seen.items() if alone(rest, {node: versions})]
+    return list(dict.fromkeys(nodes))
+
+
+def _triggered_by(channel: str, value: Any) -> list[str]:
+    """Return the nodes that a channel of an edge, a join or of sends is for."""
+    if channel == "__pregel_tasks":
+        return [str(getattr(send, "node", channel)) for send in value]
+    return [channel.rpartition(":")[2]]

@@ -142,7 +142,8 @@ def test_threads_are_listed_and_filtered(cli: Cli, tmp_path: Path) -> None:
     assert listed.status == 0
     assert "more, --limit 0 lists all" in listed.out
     assert {r["status"] for r in cli("threads", "--status", "done", "--json").json} == {"done"}
-    assert cli("threads", "--status", "failed").err == "no thread is failed\n"
+    for more in ((), ("--pipeline", "todo")):
+        assert cli("threads", "--status", "failed", *more).err == "no thread is failed\n"
     for arguments in (("--status", "odd"), ("--pipeline", "odd")):
         found = cli("threads", *arguments)
         assert (found.status, found.err.count("\n")) == (2, 1)

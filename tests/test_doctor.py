@@ -149,6 +149,34 @@ async def test_damage_is_found_in_every_thread_and_deep_in_its_history(valkey_ur
         assert await store.restore("deep")
 
 
+async def test_only_what_is_damaged_still_and_nobody_works_on_is_put_aside(valkey_url: str) -> None:
+    url = f"{valkey_url.rpartition('/')[0]}/7"
+    with RedisSaver.from_url(url, registry=True) as saver:
+        whole = {}
+        for thread in ("busy", "mended", "odd"):
+            put_values(saver, config_of(thread), a=1)
+            data = thread_keys(thread)[0]
+            name = max(field for field in saver.client.hkeys(data) if field.startswith(b"c"))
+            whole[thread] = (data, name, saver.client.hget(data, name))
+            saver.client.hset(data, name, b"cut")
+
+        def mend(_read: int) -> None:
+            saver.client.hset(*whole["mended"])
+
+        async with open_store(url) as store, open_store(url) as other:
+            assert await other.acquire("busy")
+            findings, _ = await examine_threads(store, quarantine=True, on_read=mend)
+            told = {finding.name: finding for finding in findings}
+            assert told["quarantine"].told == (
+                "1 damaged thread: odd put aside; 1 damaged thread: busy left alone, because somebody works there"
+            )
+            assert told["put aside"].threads == ["odd"]
+            assert (await store.channels("mended")).values == {"a": 1}
+            await other.release("busy")
+            findings, _ = await examine_threads(store, quarantine=True)
+            assert "busy put aside" in next(finding.told for finding in findings if finding.name == "quarantine")
+
+
 async def test_each_primary_of_a_cluster_is_looked_at(cluster_service_url: str) -> None:
     with RedisSaver.from_url(cluster_service_url, registry=True) as saver:
         put_values(saver, config_of("doctor"), a=1)

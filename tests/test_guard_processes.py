@@ -26,6 +26,7 @@ from checkpointers._place import binary
 from nodes.call import Limits, MemoryGuard, get_guard, set_guard, set_sealer, using_guard
 from nodes.call.redis_guard import BASE, RedisGuard
 from nodes.errors import BudgetSpent, ConfigurationError, GuardUnavailable, Throttled
+from surefoot.store import open_store
 from surefoot.testing import KEY, MODEL, PRICES, OpenAIEndpoint, support_responder
 
 TESTS = Path(__file__).parent
@@ -140,6 +141,21 @@ async def test_the_guard_of_a_bare_graph_keeps_nothing_that_it_cannot_encrypt(
             await guard.aclose()
         finally:
             set_sealer(None)
+
+
+async def test_a_bare_graph_keeps_its_guard_when_stores_are_opened_beside_it(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUREFOOT_REDIS_URL", valkey_url)
+    guards = []
+    for keys in (new_key("one"), new_key("two")):
+        monkeypatch.setenv("SUREFOOT_CHECKPOINT_KEYS", keys)
+        for _ in range(2):
+            async with open_store(valkey_url):
+                guards.append(get_guard())
+    assert guards[0] is guards[1]
+    assert guards[2] is guards[3]
+    assert guards[1] is not guards[2], "other keys make another one"
 
 
 async def test_a_lost_server_fails_closed_and_late_settlements_arrive(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -306,6 +307,40 @@ def test_models_and_enums_of_ones_own_go_from_run_to_resume_in_other_processes(
         done = run_python(code, shared_embedded_url, **here)
         assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "Main Road"
+
+
+def test_a_thread_whose_module_is_not_here_hides_no_other(
+    here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose types only the module knows, and one of plain data."""
+    monkeypatch.syspath_prepend(str(here))
+    for name, code, given in (("gone_parcels", PARCELS, "Main Road"), ("gone_notes", NOTES, "Who called?")):
+        (here / f"{name}.py").write_text(code)
+        assert surefoot.run(f"{name}:graph", {"text": given}, id=1, namespace="gone").status == "waiting"
+        (here / f"{name}.py").unlink()
+        del sys.modules[name]
+    asked = {one["key"]: one["reasons"] for one in cli("inbox", "--namespace", "gone", "--json").json}
+    assert asked.keys() == {"gone/parcels:1", "gone/notes:1"}
+    assert "cannot be imported" in asked["gone/parcels:1"]["unreadable"]
+    assert "unreadable" not in asked["gone/notes:1"]
+    found = cli("doctor", "--json")
+    told = {finding["name"]: finding["told"] for finding in found.json}
+    assert "gone/parcels:1" in told["types of others"]
+    assert "gone/notes:1" in told["types of others"]
+    assert told["broken"].startswith("none")
+
+
+def test_a_spec_is_looked_into_once_and_anew_after_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load("graphs.support:graph") is load("graphs.support:graph")
+    found = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "moving_notes.py").write_text(NOTES.replace('"notes"', f'"{folder}"'))
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(str(tmp_path / folder))
+            found.append(load("moving_notes:graph").name)
+        del sys.modules["moving_notes"]
+    assert found == ["one", "two"]
 
 
 def test_the_types_of_inner_graphs_are_found_too() -> None:

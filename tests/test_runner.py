@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import os
 import time
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import pytest
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, Send
 from pydantic import BaseModel
-from toy import Script, ToyState, Word, toy_graph
+from servers import checkpoint_of, config_of
+from toy import Script, ToyState, Word, decision, toy_graph
+from typing_extensions import TypedDict
 
-from checkpointers import RedisSaver
+from checkpointers import RedisSaver, SaverError
 from nodes import Policy
 from nodes.errors import BudgetSpent, Throttled
 from nodes.graph import CheckedGraph
 from state import Checked, RunContext
 from surefoot import leases
-from surefoot.drive import Result
+from surefoot.drive import Result, result_of
 from surefoot.errors import ThreadBusy
 from surefoot.inputs import Item
 from surefoot.leases import Leases, is_dead, process_scope
 from surefoot.pipelines import Pipeline
+from surefoot.records import record_key
 from surefoot.runner import Runner, Summary
+from surefoot.serving import HeldElsewhere, ServingSaver
 from surefoot.store import Store, open_store
 from surefoot.threads import ThreadRecord, thread_id
 
@@ -221,6 +228,86 @@ async def test_the_cap_of_the_settings_holds_when_a_thread_is_resumed(
     assert seen[0].limit_microusd == settings().max_cost_microusd
 
 
+async def test_a_record_of_a_newer_version_is_not_taken_for_another_content(shared_embedded_url: str) -> None:
+    async with open_store(shared_embedded_url) as store:
+        await run(store, toy_pipeline(Script()), [item()], namespace="newer")
+        tid = thread_id("toy", "1", "newer")
+        await store._client.set(record_key(tid), '{"thread_id": "t", "status": "dreaming"}')
+        summary, _ = await run(store, toy_pipeline(Script()), [item()], namespace="newer")
+        (refused,) = summary.refused
+        assert "cannot be read by this version" in refused.reason
+        assert "update this installation" in refused.reason
+        assert "--rerun" not in refused.reason
+        await store._client.delete(record_key(tid))
+
+
+class Fan(TypedDict, total=False):
+    done: Annotated[list[str], operator.add]
+
+
+def fan(*edges: tuple[Any, str], sends: bool = False) -> StateGraph[Any, Any, Any, Any]:
+    builder = StateGraph(Fan)
+    for name in ("a", "b", "c", "d", "e"):
+        builder.add_node(name, lambda _state, name=name: {"done": [name]})
+    builder.add_edge(START, "a")
+    for source, target in edges:
+        builder.add_edge(source, target)
+    if sends:
+        builder.add_conditional_edges("a", lambda _state: [Send("b", {}), Send("b", {}), Send("c", {})], ["b", "c"])
+    return builder
+
+
+@pytest.mark.parametrize(
+    ("builder", "stops", "at"),
+    [
+        (fan(("a", "b"), ("a", "c"), (["b", "c"], "d")), "d", ["d"]),
+        (fan(("a", "b"), ("a", "c"), ("c", "e"), (["b", "e"], "d")), "e", ["e"]),
+        (fan(sends=True), "b", ["b", "c"]),
+        (fan(("a", "b")), "e", []),
+    ],
+)
+async def test_a_thread_before_a_join_or_sends_is_not_finished(
+    shared_embedded_url: str, builder: StateGraph[Any, Any, Any, Any], stops: str, at: list[str]
+) -> None:
+    async with open_store(shared_embedded_url) as store:
+        tid = f"fan-{stops}"
+        await builder.compile(checkpointer=store.saver, interrupt_before=[stops]).ainvoke({}, config_of(tid))
+        raw = await store.channels(tid)
+        assert raw.next == at
+        assert raw.values.keys() == {"done"}
+        record = ThreadRecord(thread_id=tid, key=tid, pipeline="toy", item_id="1")
+        assert result_of(toy_pipeline(Script()), record, raw).status == ("stalled" if at else "failed")
+
+
+async def test_a_context_that_was_named_in_studio_stays_when_others_go_on(
+    shared_embedded_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from surefoot import api
+
+    pipeline = toy_pipeline(Script(Throttled("429"), Throttled("429")), Policy(retries=0), review=True)
+    monkeypatch.setattr(api, "pipeline_of", lambda _record: pipeline)
+    begun = RunContext(variant="runner", thresholds={"kept": 1.0})
+    async with open_store(shared_embedded_url) as store:
+        _, results = await run(store, pipeline, [item("1"), item("2")], namespace="studio", context=begun)
+        assert {result.waits_for for result in results.values()} == {"person"}
+        serving = ServingSaver(store.saver)
+        graph = pipeline.graph.copy(update={"checkpointer": serving})
+        for name in "12":
+            await graph.ainvoke(
+                Command(resume=decision("edit", {"word": "QUINCE"})), config_of(thread_id("toy", name, "studio")),
+                context=RunContext(variant="studio"), interrupt_before=["size"],
+            )  # fmt: skip
+        result = await api.resume_in(store, await store.find("studio/toy:1"))
+        assert (result.status, result.values["attempts"][-1]["variant"]) == ("done", "studio")
+        record = await store.find("studio/toy:1")
+        assert (record.context.variant, record.context.thresholds) == ("studio", {"kept": 1.0})
+        assert record.context.max_inline_wait_s is not None, "a wait is the affair of who runs it"
+        _, results = await run(store, pipeline, [item("2")], namespace="studio", context=RunContext(thresholds={}))
+        assert (results["2"].status, results["2"].values["attempts"][-1]["variant"]) == ("done", "studio")
+        record = await store.find("studio/toy:2")
+        assert (record.context.variant, record.context.thresholds) == ("studio", {})
+
+
 # leases
 
 
@@ -316,3 +403,55 @@ async def test_a_lease_that_was_lost_and_taken_anew_is_not_counted_as_lost(
             assert await mine.acquire("renewed")
             await asyncio.sleep(0.3)
             assert mine.lost == set()
+
+
+async def test_a_lease_is_given_back_when_the_record_cannot_be_taken(shared_embedded_url: str) -> None:
+    async with open_store(shared_embedded_url) as store:
+        await store._client.rpush(record_key("odd"), "no record")
+        with pytest.raises(SaverError, match="WRONGTYPE"):
+            await store.acquire("odd")
+        await store._client.set(record_key("later"), f"{'9' * 16} {{}}")
+        assert not await store.acquire("later")
+        for tid in ("odd", "later"):
+            assert not store.leases.token(tid)
+            assert not await store.saver.alease_holder(tid)
+            await store._client.delete(record_key(tid))
+
+
+async def test_studio_deletes_nothing_that_the_runner_works_on(shared_embedded_url: str) -> None:
+    async with open_store(shared_embedded_url) as store, open_store(shared_embedded_url) as other:
+        serving = ServingSaver(other.saver)
+        for tid in ("studio-held", "studio-free"):
+            await store.saver.aput(config_of(tid), checkpoint_of({}, {}), {"step": 0}, {})
+        assert await store.acquire("studio-held")
+        for change in (
+            serving.adelete_thread("studio-held"),
+            serving.acopy_thread("studio-free", "studio-held"),
+            serving.aprune(["studio-held", "studio-free"], strategy="delete"),
+        ):
+            with pytest.raises(HeldElsewhere, match="another process is working on thread studio-held"):
+                await change
+        assert (await store.channels("studio-held")).exists
+        assert not (await store.channels("studio-free")).exists, "the others are not concerned"
+        await store.release("studio-held")
+        await serving.adelete_thread("studio-held")
+        assert not (await store.channels("studio-held")).exists
+        assert not await store.saver.alease_holder("studio-held")
+
+
+async def test_who_froze_before_studio_went_on_writes_no_record(
+    shared_embedded_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tid = "studio-took-over"
+    record = ThreadRecord(thread_id=tid, key=tid, pipeline="toy", item_id="1")
+    async with open_store(shared_embedded_url) as frozen, open_store(shared_embedded_url) as other:
+        assert await frozen.acquire(tid)
+        await frozen.save(record)
+        monkeypatch.setattr(leases, "is_dead", lambda _holder: True)
+        await ServingSaver(other.saver).aput(config_of(tid), checkpoint_of({}, {}), {"step": 0}, {})
+        with pytest.raises(ThreadBusy, match=f"{tid} was taken over by another process"):
+            await frozen.save(record.model_copy(update={"status": "waiting"}))
+        stored = await other.get(tid)
+        assert stored is not None
+        assert stored.status == "running"
+        await other.forget(tid)

@@ -211,6 +211,13 @@ def test_what_the_runner_works_on_is_not_touched_in_studio(
             client.threads.update_state(thread, {"subject": "Help"})
         after: Any = client.threads.get_state(thread)
         assert after["checkpoint"] == before["checkpoint"]
+        copied: Any = client.threads.copy(thread)
+        other = saver.acquire_lease(copied["thread_id"], holder="somebody", ttl=60)
+        assert isinstance(other, Lease)
+        with pytest.raises(Exception, match="another process is working on"):
+            client.threads.delete(copied["thread_id"])
+        assert saver.get_tuple({"configurable": {"thread_id": copied["thread_id"]}}) is not None
+        saver.release_lease(other)
         saver.release_lease(lease)
     state = answered(client, thread, {"type": "accept"})
     assert (state["next"], state["values"]["outcome"]) == ([], "routed")

@@ -58,7 +58,7 @@ def get_guard() -> Guard:
         return guard
     settings = call_settings()
     key = (settings.guard_url, settings.concurrency, settings.retry_budget, settings.max_cost_per_day_usd,
-           settings.max_cost_per_tenant_day_usd, id(_sealer))  # fmt: skip
+           settings.max_cost_per_tenant_day_usd, _sealer)  # fmt: skip
     with _lock:
         if _set is not None:
             return _set

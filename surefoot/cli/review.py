@@ -70,7 +70,7 @@ def inbox(
 
 async def _questions(namespace: str | None) -> list[Question]:
     """Return the open questions: overdue ones and urgent ones first, then by due time."""
-    from surefoot.questions import asked_by
+    from surefoot.questions import asked_by, urgency
     from surefoot.store import open_store
 
     found = []
@@ -79,7 +79,7 @@ async def _questions(namespace: str | None) -> list[Question]:
             for record in page:
                 if record.waits_for == "person":
                     found += _questions_of(record, *await asked_by(store, record))
-    return sorted(found, key=lambda q: (q.request.tier != "urgent", q.request.due_at or float("inf")))
+    return sorted(found, key=lambda question: urgency(question.request))
 
 
 def _questions_of(record: ThreadRecord, asked: list[Asked], raw: RawThread) -> list[Question]:

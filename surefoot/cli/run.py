@@ -166,7 +166,8 @@ async def _execute(order: Order, pipeline: Pipeline, items: list[Item]) -> Repor
     from surefoot.store import open_store
     from surefoot.words import microusd_of
 
-    context = RunContext(provider=order.provider)
+    # What is not typed is not named: a thread goes on with what it has.
+    context = RunContext(provider=order.provider) if order.provider is not None else RunContext()
     _load(pipeline, context)
     cap = settings().max_cost_usd if order.max_cost is None else order.max_cost
     cap_microusd = microusd_of(cap, "--max-cost")

@@ -39,7 +39,7 @@ def threads(
     if namespace is not None:
         check_namespace(namespace)
     shown, statuses = asyncio.run(_threads(status, pipeline, namespace, 0 if as_json else limit))
-    if pipeline is not None and not shown:
+    if pipeline is not None and not shown and status is None and namespace is None:
         find_pipeline(pipeline)
     if as_json:
         write_json([record.model_dump(mode="json") for record in shown])
