@@ -63,8 +63,9 @@ def test_a_server_killed_in_the_middle_of_operations_loses_none_of_1000(embedded
         kills, seen = 0, 0
         while any(thread.is_alive() for thread in threads):
             time.sleep(0.01)
-            # Not faster than it can come back: then operations may fail, and say so.
-            if len(done) > seen + 100:
+            # Not faster than it can come back for everybody: then operations may fail, and say so.
+            at_work = {number for number, thread in enumerate(threads) if thread.is_alive()}
+            if len(done) > seen + 100 and at_work <= set(done[seen:]):
                 kills, seen = kills + kill_server(embedded_dir), len(done)
         for thread in threads:
             thread.join()
