@@ -62,6 +62,9 @@ class SaverBase(BaseCheckpointSaver[str]):
 
     def allow(self, types: Collection[AllowedType]) -> None:
         """Let more types come back from the store than the saver was made with: these, and those of their fields."""
+        if isinstance(self.serde, SafeSerializer):
+            self.serde.allow(types)
+            return
         if not isinstance(self.serde, JsonPlusSerializer):
             raise TypeError("the saver was given a serializer of its own: tell that one which types it may rebuild")
         self.serde = self.serde.with_msgpack_allowlist(type_names(types))
@@ -87,6 +90,8 @@ class SaverBase(BaseCheckpointSaver[str]):
         """Serialize a value; raises `ValueNotStorable` with what it is the value of."""
         try:
             return pack(self.serde.dumps_typed(value))
+        except ValueNotStorable as error:
+            raise ValueNotStorable(f"The value of {name!r} cannot be stored: {error}") from None
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             kind = f"{type(value).__module__}.{type(value).__qualname__}"
             raise ValueNotStorable(f"The value of {name!r} ({kind}) cannot be stored: {error}") from error

@@ -13,7 +13,7 @@ import zstandard
 
 from .encryption import SEALED, NoKey
 
-CODES: Final = {"msgpack": b"m", "null": b"n", "bytes": b"b", "bytearray": b"a"}
+CODES: Final = {"msgpack": b"m", "null": b"n", "bytes": b"b", "bytearray": b"a", "typed": b"t"}
 _TAGS: Final = {code[0]: tag for tag, code in CODES.items()}
 _OTHER: Final = b"o"
 LEAST: Final = 96

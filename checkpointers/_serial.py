@@ -1,136 +1,152 @@
-"""The serializer with its allow-list: what comes back is what went in, or an error says why not."""
+"""The serializer with its allow-list: what comes back is what went in, and what could not come back is not written."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from enum import Enum
 from types import CellType, FunctionType
-from typing import Any, get_args, get_type_hints
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import ormsgpack
 from langgraph.checkpoint.serde.event_hooks import SerdeEvent, register_serde_event_listener
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.serde.jsonplus import (
+    JsonPlusSerializer,
+    _create_msgpack_ext_hook,  # reads what LangGraph's own serializer stored, as older versions of this package did
+)
 
-from .errors import TypeNotAllowed
+from ._allowed import AllowedType, AllowList, type_names
+from ._read_typed import Reader
+from ._refusals import Found, refused_reading, refused_writing
+from ._typed import Encoders, Exact, Fast, make_encoder
+from .errors import TypeNotAllowed, ValueNotStorable
 
-AllowedType = type[Any] | tuple[str, ...]
+__all__ = ["AllowedType", "SafeSerializer", "type_names"]
 
+TYPED: Final = "typed"
+"""The tag of a value with extensions of this package: whoever does not know them refuses the value as a whole."""
+_MOST: Final = 4096
+"""Classes whose encoders are remembered; a program that makes classes as it runs has no end of them."""
 
-def type_names(allow: Collection[AllowedType]) -> set[tuple[str, ...]]:
-    """Return `(module, name)` of the given types and of every type their fields mention.
-
-    A model dumps its fields as they are, so an enum inside an allowed model has to be allowed with it.
-    """
-    names: set[tuple[str, ...]] = set()
-    seen: set[type[Any]] = set()
-    for entry in allow:
-        if isinstance(entry, tuple):
-            names.add(entry)
-        else:
-            _collect(entry, names, seen)
-    return names
-
-
-def _collect(annotation: Any, names: set[tuple[str, ...]], seen: set[type[Any]]) -> None:
-    for argument in get_args(annotation):
-        _collect(argument, names, seen)
-    if not isinstance(annotation, type) or annotation.__module__ == "builtins" or annotation in seen:
-        return
-    seen.add(annotation)
-    names.add((annotation.__module__, annotation.__name__))
-    if issubclass(annotation, Enum):
-        return
-    fields = getattr(annotation, "model_fields", None)
-    if isinstance(fields, dict):
-        hints: Iterable[Any] = [field.annotation for field in fields.values() if hasattr(field, "annotation")]
-    elif dataclasses.is_dataclass(annotation) or hasattr(annotation, "_fields") or hasattr(annotation, "__total__"):
-        hints = _hints_of(annotation)
-    else:
-        hints = ()
-    for hint in hints:
-        _collect(hint, names, seen)
-
-
-def _hints_of(annotation: type[Any]) -> Iterable[Any]:
-    try:
-        return get_type_hints(annotation).values()
-    except NameError:
-        # Imported for type checkers alone. Whoever stores such a field is told the type when it is read.
-        return ()
-
-
-_Name = tuple[str, str]
-"""Module and name of a type."""
-
-_refused: ContextVar[list[_Name] | None] = ContextVar("surefoot_refused_types", default=None)
+_found: ContextVar[list[Found] | None] = ContextVar("surefoot_refused_types", default=None)
 
 
 def _note_refusal(event: SerdeEvent) -> None:
-    found = _refused.get()
+    found = _found.get()
     if found is not None and event["kind"] in ("msgpack_blocked", "msgpack_method_blocked"):
-        found.append((event["module"], event["name"]))
+        found.append(Found(event["module"], event["name"]))
 
 
 register_serde_event_listener(_note_refusal)
 
-# The extension codes 0 to 5 stand for constructed objects, 6 for a numpy array (see the base serializer). A plain value
-# in their place is what the base serializer falls back to when it refuses a type or fails to build it.
+# In records of LangGraph's own serializer the extension codes 0 to 5 stand for constructed objects, 6 for a numpy
+# array, 7 for a delta channel's snapshot. A plain value in their place is what that serializer falls back to when it
+# refuses a type or fails to build it.
 _PLAIN = frozenset({dict, list, tuple, str, int, float, bool, bytes, type(None)})
-_LAST_CONSTRUCTED = 6
+_LAST_CONSTRUCTED, _LAST_OF_LANGGRAPH = 6, 7
 
 _Hook = Callable[[int, bytes], Any]
 
 
 class SafeSerializer(JsonPlusSerializer):
-    """`JsonPlusSerializer` without pickle and JSON constructors, which raises where the base one degrades a value.
+    """A serializer without pickle, which stores each value with its type and rebuilds allowed classes alone.
 
-    The base serializer returns a refused or unbuildable object as the plain data it was stored as; a graph would go on
-    with a dict in the place of a model. Here reading such a value raises `TypeNotAllowed`, however deep it is.
+    It reads what `JsonPlusSerializer` stores too, but raises where that one returns the plain data of a refused or
+    unbuildable object: a graph would go on with a dict in the place of a model.
     """
 
-    def __init__(self, allow: Collection[AllowedType] = ()) -> None:
-        super().__init__(pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=type_names(allow))
-        self._build_nested()
+    def __init__(self, allow: Iterable[Any] = (), extends: AllowList | None = None) -> None:
+        super().__init__(pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=None)
+        self.allowed = AllowList(allow, extends)
+        self._encoders: Encoders = {}
+        self._reader = Reader(self.allowed, self._build)
+        self._for_owners: WeakKeyDictionary[Any, SafeSerializer] = WeakKeyDictionary()
+        self._old_hook = _nested_through(self._build, _create_msgpack_ext_hook(self.allowed))  # type: ignore[arg-type]  # asked `in` alone
 
-    def with_msgpack_allowlist(self, extra_allowlist: Iterable[tuple[str, ...] | type]) -> JsonPlusSerializer:
-        """Return a serializer that allows more types."""
-        wider = super().with_msgpack_allowlist(extra_allowlist)
-        if isinstance(wider, SafeSerializer) and wider is not self:
-            wider._build_nested()  # noqa: SLF001 - one of ours
-        return wider
+    def allow(self, types: Iterable[Any]) -> None:
+        """Allow more, here and in every serializer that was derived from this one."""
+        self.allowed.add(types)
 
-    def _build_nested(self) -> None:
-        self._unpack_ext_hook = _nested_through(self._build, self._unpack_ext_hook)
+    def with_msgpack_allowlist(self, extra_allowlist: Iterable[Any]) -> SafeSerializer:
+        """Return a serializer that allows more types; this one when it allows them all."""
+        extra = AllowList(extra_allowlist)
+        if all(len(name) == 2 and self.allowed.has(name[0], name[1]) for name in extra.names):
+            return self
+        return SafeSerializer(extra_allowlist, self.allowed)
+
+    def for_owner(self, owner: Any, types: Callable[[], Iterable[Any]]) -> SafeSerializer:
+        """Return a serializer that allows the types of a graph too, the same each time."""
+        found = self._for_owners.get(owner)
+        if found is None:
+            found = self._for_owners[owner] = self.with_msgpack_allowlist(list(types()))
+        return found
+
+    def _encoder_of(self, cls: type[Any]) -> Callable[..., Any]:
+        encoder = self._encoders.get(cls)
+        if encoder is None:
+            # Only those that can be used are remembered: an allow-list becomes longer, never shorter.
+            encoder = make_encoder(cls, self.allowed)
+            if len(self._encoders) >= _MOST:
+                self._encoders.clear()
+            self._encoders[cls] = encoder
+        return encoder
+
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        """Store a value with its type; raises `ValueNotStorable`, naming the part, when it could not be read back."""
+        if obj is None:
+            return "null", b""
+        if type(obj) is bytes:
+            return "bytes", obj
+        if type(obj) is bytearray:
+            return "bytearray", bytes(obj)
+        fast = Fast(self._encoders, self._encoder_of)
+        try:
+            data = fast.pack(obj)
+        except Exception:  # noqa: BLE001 - ormsgpack hides what was raised; the exact way finds out
+            return self._dumps_exactly(obj)
+        return (TYPED if fast.typed else "msgpack"), data
+
+    def _dumps_exactly(self, obj: Any) -> tuple[str, bytes]:
+        exact = Exact(self._encoder_of)
+        try:
+            data = exact.pack(obj)
+        except RecursionError:
+            raise ValueNotStorable("it is nested too deep, or contains itself") from None
+        if exact.problems:
+            raise refused_writing(exact.problems)
+        return (TYPED if exact.typed else "msgpack"), data
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
         """Rebuild a value.
 
         Raises `TypeNotAllowed` for a type outside the allow-list, one that can no longer be built, or a tag this
-        package never writes.
+        package never writes, and `ValueError` for bytes that it never writes.
         """
         tag, body = data
         if tag in ("null", "bytes", "bytearray"):
             return super().loads_typed(data)
-        if tag != "msgpack":
+        if tag not in ("msgpack", TYPED):
             raise TypeNotAllowed(
                 f"A stored value has the encoding {tag!r}, which is not read because it could run code."
             )
-        found: list[_Name] = []
-        token = _refused.set(found)
+        found: list[Found] = []
+        token = _found.set(found)
         try:
             value = ormsgpack.unpackb(body, ext_hook=self._build, option=ormsgpack.OPT_NON_STR_KEYS)
+        except RecursionError:
+            raise ValueError("a value is nested too deep") from None
         finally:
-            _refused.reset(token)
+            _found.reset(token)
         if found:
-            raise TypeNotAllowed(_refusal(found))
+            raise TypeNotAllowed(refused_reading(found))
         return value
 
     def _build(self, code: int, data: bytes) -> Any:
-        value = self._unpack_ext_hook(code, data)
+        if code > _LAST_OF_LANGGRAPH:
+            return self._reader.build(code, data, _found.get())
+        value = self._old_hook(code, data)
         if code <= _LAST_CONSTRUCTED and type(value) in _PLAIN:
-            found = _refused.get()
+            found = _found.get()
             if found is not None:
                 found.append(_stored_name(data))
         return value
@@ -150,25 +166,9 @@ def _nested_through(build: _Hook, hook: _Hook) -> _Hook:
     return FunctionType(code, hook.__globals__, code.co_name, hook.__defaults__, own)
 
 
-def _stored_name(data: bytes) -> _Name:
+def _stored_name(data: bytes) -> Found:
     try:
         header = ormsgpack.unpackb(data, ext_hook=lambda _code, _data: None, option=ormsgpack.OPT_NON_STR_KEYS)
-        return str(header[0]), str(header[1])
+        return Found(str(header[0]), str(header[1]))
     except (ValueError, TypeError, LookupError):
-        return "", "an unknown type"
-
-
-def _refusal(found: Sequence[_Name]) -> str:
-    names = sorted(set(found))
-    told = ", ".join(f"{module}.{name}" if module else name for module, name in names)
-    # What is stored may be anything; a line to copy is made of names only.
-    known = [(m, n) for m, n in names if all(part.isidentifier() for part in (*m.split("."), n))]
-    line = ""
-    if known:
-        imports = "; ".join(f"from {module} import {name}" for module, name in known if module != "__main__")
-        line = f": RedisSaver.from_url(url, allow=[{', '.join(name for _, name in known)}])"
-        line += f"  # {imports}" if imports else ""
-    return (
-        f"The checkpoint holds a type that may not be rebuilt: {told}. If it was renamed, moved or given other fields, "
-        f"keep the old name importable and buildable. If it is yours, pass the class when the saver is made{line}"
-    )
+        return Found("", "")
