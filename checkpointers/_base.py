@@ -6,10 +6,11 @@ only in how they send a call. It yields exactly one `Call` in the ordinary case:
 
 from __future__ import annotations
 
+import copy
 import random
-from collections.abc import Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -48,6 +49,11 @@ class SaverBase(BaseCheckpointSaver[str]):
         if serde is not None and allow:
             raise TypeError("give allow or serde, not both: a serializer of yours knows which types it may rebuild")
         super().__init__(serde=serde or SafeSerializer(allow))
+        if serde is None:
+            # Not before: the graph's module takes a second to import.
+            from ._schemas import install
+
+            install()
         self.ttl = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
         if self.ttl is not None and self.ttl <= 0:
             raise ValueError(f"ttl must be more than 0 seconds, not {self.ttl:g}")
@@ -68,6 +74,20 @@ class SaverBase(BaseCheckpointSaver[str]):
         if not isinstance(self.serde, JsonPlusSerializer):
             raise TypeError("the saver was given a serializer of its own: tell that one which types it may rebuild")
         self.serde = self.serde.with_msgpack_allowlist(type_names(types))
+
+    def with_types(self, owner: Any, types: Callable[[], Iterable[Any]]) -> Self:
+        """Return a saver that shares everything with this one and allows more types: those of `owner`, a graph.
+
+        With a serializer of the caller's own it is this one: that serializer knows what it may rebuild.
+        """
+        if not isinstance(self.serde, SafeSerializer):
+            return self
+        serde = self.serde.for_owner(owner, types)
+        if serde is self.serde:
+            return self
+        clone = copy.copy(self)
+        clone.serde = serde
+        return clone
 
     def get_next_version(self, current: str | float | None, channel: None) -> Any:  # noqa: ARG002 - the contract
         """Return a version greater than `current`, of the same type, that no fork of the thread will choose too.

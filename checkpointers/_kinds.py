@@ -21,7 +21,6 @@ from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from langgraph.store.base import Item
-from langgraph.types import Send
 from pydantic import BaseModel, RootModel, SecretBytes, SecretStr
 from pydantic.types import Secret
 
@@ -50,8 +49,11 @@ EXTENDABLE: Final[dict[type[Any], str]] = {
 }  # fmt: skip
 """Built-in types that classes of data extend, by the name that a record gives them."""
 
+_SEND: Final = ("langgraph.types", "Send")
+"""By its name, because its module takes a second to import and a saver alone does not need it."""
+
 _OBJECTS: Final[tuple[type[Any], ...]] = (
-    Send, Item, SecretStr, SecretBytes, Secret, collections.UserDict, collections.UserList, collections.UserString,
+    Item, SecretStr, SecretBytes, Secret, collections.UserDict, collections.UserList, collections.UserString,
 )  # fmt: skip
 
 
@@ -68,7 +70,7 @@ def kind_of(cls: type[Any]) -> Kind | None:
         return None
     if base_of(cls) is not None:
         return Kind.TUPLE if issubclass(cls, tuple) and hasattr(cls, "_fields") else Kind.EXTENDED
-    if issubclass(cls, _OBJECTS) or _is_old_model(cls):
+    if issubclass(cls, _OBJECTS) or _is_old_model(cls) or (cls.__module__, cls.__name__) == _SEND:
         return Kind.OBJECT
     if dataclasses.is_dataclass(cls) or hasattr(cls, "__attrs_attrs__"):
         return Kind.DATACLASS
@@ -108,19 +110,20 @@ def slots_of(cls: type[Any]) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _computed(cls: type[Any]) -> frozenset[str]:
-    """Return the names under which an object holds what is no part of it: results that it caches, and what typing adds."""
+def computed_of(cls: type[Any]) -> frozenset[str]:
+    """Return the names under which an object caches what it has computed from its other parts."""
     cached = (
         name for part in cls.__mro__ for name, value in vars(part).items() if isinstance(value, cached_property)
     )
-    return frozenset({"__orig_class__", *cached})
+    return frozenset(cached)
 
 
 def attributes_of(obj: Any) -> dict[str, Any]:
     """Return everything that an object holds, without what it has cached."""
     cls = type(obj)
     found = dict(getattr(obj, "__dict__", ()))
-    for name in _computed(cls):
+    found.pop("__orig_class__", None)  # what typing adds to an object of a generic class
+    for name in computed_of(cls):
         found.pop(name, None)
     for name in slots_of(cls):
         try:

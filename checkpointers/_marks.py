@@ -1,13 +1,12 @@
 """What values were when they were stored, to see later that nothing in them was changed in place.
 
-Remembered is each container inside of them with what it held: an object's fields, a model's extra ones, a dict's keys
-and values, a list's items. They are compared by identity, and side by side for all containers of a kind, because that
+Remembered is each container inside of them with what it held: an object's fields, a model's extra and private ones, a
+dict's keys and values, a list's items. They are compared by identity, and side by side for all containers of a kind, because that
 is done without a loop in Python: a thousand messages take a fraction of a millisecond.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import decimal
 import enum
@@ -20,6 +19,8 @@ from operator import attrgetter, is_
 from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel
+
+from ._kinds import Kind, kind_of, slots_of
 
 _ATOMS: Final = frozenset(
     {str, int, float, bool, bytes, type(None), complex, datetime.datetime, datetime.date, datetime.time,
@@ -34,6 +35,7 @@ MOST: Final = 1_000_000
 
 _fields_of: Final = attrgetter("__dict__")
 _extra_of: Final = attrgetter("__pydantic_extra__")
+_private_of: Final = attrgetter("__pydantic_private__")
 
 
 _Look: TypeAlias = Callable[[Any], Any] | None
@@ -41,11 +43,12 @@ _Look: TypeAlias = Callable[[Any], Any] | None
 _KINDS: Final[tuple[tuple[_Look, bool], ...]] = (
     (_fields_of, True),
     (_extra_of, True),
+    (_private_of, True),
     (None, True),
     (None, False),
 )
-"""How to look into each kind of container, and whether that is a dict: fields, extra fields, dicts, lists."""
-_FIELDS, _EXTRA, _DICTS, _LISTS = range(4)
+"""How to look into each kind of container, and whether that is a dict: fields, extra and private ones, dicts, lists."""
+_FIELDS, _EXTRA, _PRIVATE, _DICTS, _LISTS = range(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +105,15 @@ class Marks:
 
 
 @lru_cache(maxsize=1024)
-def _has_slots(kind: type[Any]) -> bool:
-    """Tell whether some fields of a type's objects are not in their `__dict__`, of its own or of what it extends."""
-    return any(vars(part).get("__slots__") for part in kind.__mro__)
+def _is_text(kind: type[Any]) -> bool:
+    """Tell whether objects of a type are texts that hold nothing else, as `message.text` is."""
+    return issubclass(kind, str) and not kind.__dictoffset__
+
+
+@lru_cache(maxsize=1024)
+def _holds_in_dict(kind: type[Any]) -> bool:
+    """Tell whether all that the objects of a dataclass or the like hold is in their `__dict__`."""
+    return kind_of(kind) is Kind.DATACLASS and not slots_of(kind)
 
 
 def marks_of(values: Sequence[Any]) -> Marks | None:
@@ -120,7 +129,7 @@ def marks_of(values: Sequence[Any]) -> Marks | None:
         if kind is str or kind is bytes:
             size += len(value)
             continue
-        if kind in _ATOMS or isinstance(value, enum.Enum):
+        if kind in _ATOMS or isinstance(value, enum.Enum) or _is_text(kind):
             continue
         if kind is list or kind is tuple:
             found[_LISTS].append(value)
@@ -129,13 +138,16 @@ def marks_of(values: Sequence[Any]) -> Marks | None:
             found[_DICTS].append(value)
             left.extend(value)
             left.extend(value.values())
-        elif isinstance(value, BaseModel):
+        elif isinstance(value, BaseModel) and not slots_of(kind):
             found[_FIELDS].append(value)
             left.extend(value.__dict__.values())
             if (extra := value.__pydantic_extra__) is not None:
                 found[_EXTRA].append(value)
                 left.extend(extra.values())
-        elif dataclasses.is_dataclass(value) and not _has_slots(kind):  # type: ignore[arg-type]  # a class has a hash
+            if (private := value.__pydantic_private__) is not None:
+                found[_PRIVATE].append(value)
+                left.extend(private.values())
+        elif _holds_in_dict(kind):
             found[_FIELDS].append(value)
             left.extend(vars(value).values())
         else:

@@ -14,11 +14,12 @@ from langgraph.checkpoint.serde.jsonplus import (
     JsonPlusSerializer,
     _create_msgpack_ext_hook,  # reads what LangGraph's own serializer stored, as older versions of this package did
 )
+from ormsgpack import packb
 
 from ._allowed import AllowedType, AllowList, type_names
 from ._read_typed import Reader
 from ._refusals import Found, refused_reading, refused_writing
-from ._typed import Encoders, Exact, Fast, make_encoder
+from ._typed import FAST, NATIVE, Encoders, Exact, NotFast, check_natives, fast_pack, make_encoder, may_hold_buffers
 from .errors import TypeNotAllowed, ValueNotStorable
 
 __all__ = ["AllowedType", "SafeSerializer", "type_names"]
@@ -59,6 +60,7 @@ class SafeSerializer(JsonPlusSerializer):
         super().__init__(pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=None)
         self.allowed = AllowList(allow, extends)
         self._encoders: Encoders = {}
+        self._packs = [fast_pack(self._encoders, self._encoder_of, keys=keys) for keys in (False, True)]
         self._reader = Reader(self.allowed, self._build)
         self._for_owners: WeakKeyDictionary[Any, SafeSerializer] = WeakKeyDictionary()
         self._old_hook = _nested_through(self._build, _create_msgpack_ext_hook(self.allowed))  # type: ignore[arg-type]  # asked `in` alone
@@ -93,18 +95,27 @@ class SafeSerializer(JsonPlusSerializer):
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
         """Store a value with its type; raises `ValueNotStorable`, naming the part, when it could not be read back."""
+        kind = type(obj)
+        if kind is bytes:
+            return "bytes", obj
         if obj is None:
             return "null", b""
-        if type(obj) is bytes:
-            return "bytes", obj
-        if type(obj) is bytearray:
+        if kind is bytearray:
             return "bytearray", bytes(obj)
-        fast = Fast(self._encoders, self._encoder_of)
         try:
-            data = fast.pack(obj)
-        except Exception:  # noqa: BLE001 - ormsgpack hides what was raised; the exact way finds out
-            return self._dumps_exactly(obj)
-        return (TYPED if fast.typed else "msgpack"), data
+            if kind in NATIVE and (kind is not list or not obj or type(obj[0]) in NATIVE):
+                data = packb(obj, None, FAST)
+                if may_hold_buffers(data):
+                    check_natives(obj)
+                return "msgpack", data
+        except (TypeError, NotFast):
+            pass
+        for pack in self._packs:
+            try:
+                return TYPED, pack(obj)
+            except Exception:  # noqa: BLE001, PERF203, S112 - ormsgpack hides what was raised; the exact way finds out
+                continue
+        return self._dumps_exactly(obj)
 
     def _dumps_exactly(self, obj: Any) -> tuple[str, bytes]:
         exact = Exact(self._encoder_of)

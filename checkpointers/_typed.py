@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import ormsgpack
 from langgraph.checkpoint.serde.types import _DeltaSnapshot  # what a delta channel stores; LangGraph has no public name
@@ -25,6 +25,7 @@ from ._kinds import (
     attributes_of,
     base_of,
     builtin_exception,
+    computed_of,
     content_of,
     fields_of,
     is_data,
@@ -51,59 +52,84 @@ FAST: Final = (
 )
 EXACT: Final = FAST | ormsgpack.OPT_NON_STR_KEYS
 _NIL: Final = packb(None)
+NATIVE: Final = frozenset({str, int, float, bool, type(None), bytes, list, dict})
+"""Types that msgpack has."""
 _KEYS: Final = frozenset({str, int, float, bool, bytes, type(None)})
 """Types of keys that msgpack has."""
 
 
-class Pack(Protocol):
-    """Packs a part of a value. `depth` lists around it are not shown in a path; `fields` are shown as attributes."""
-
-    def __call__(self, value: Any, depth: int = 0, *, fields: bool = False) -> bytes: ...
-
-
+FIELDS: Final = -1
+"""As the depth of a part: a dict of an object's fields, shown as attributes in a path."""
+Pack = Callable[..., bytes]
+"""`pack(part, depth=0)` packs a part of a value. `depth` lists around it are of our own making, so no path shows them."""
 Encoder = Callable[[Any, Pack], Ext]
 Encoders = dict[type[Any], Encoder]
 
 
-class _Retry(Exception):
-    """A value needs the exact way."""
+class NotFast(Exception):
+    """A value has to be packed the exact way."""
 
 
-class Fast:
-    """One value on its way to bytes, packed by ormsgpack."""
+def fast_pack(encoders: Encoders, encoder_of: Callable[[type[Any]], Encoder], *, keys: bool) -> Pack:
+    """Return what packs a value by ormsgpack, which asks back for each object that it does not know.
 
-    __slots__ = ("_encoder_of", "_encoders", "typed")
+    It raises any error where the exact way is needed: ormsgpack hides what was raised inside. `keys` lets it pack keys
+    that are numbers and the like too, for which all dicts are looked into.
+    """
+    option, encoder_for = EXACT if keys else FAST, encoders.get
 
-    def __init__(self, encoders: Encoders, encoder_of: Callable[[type[Any]], Encoder]) -> None:
-        self._encoders, self._encoder_of = encoders, encoder_of
-        self.typed = False
-        """Whether some part is in an extension."""
+    def default(obj: Any) -> Ext:
+        return (encoder_for(type(obj)) or encoder_of(type(obj)))(obj, pack)
 
-    def pack(self, value: Any, depth: int = 0, *, fields: bool = False) -> bytes:  # noqa: ARG002 - see `Pack`
-        """Pack a part; raises what says no more than that the exact way is needed."""
-        data = packb(value, default=self._default, option=FAST)
-        if (b"\xc4" in data or b"\xc5" in data or b"\xc6" in data) and _has_buffers(value):
-            raise _Retry
+    def pack(value: Any, depth: int = 0) -> bytes:  # noqa: ARG001 - the exact way uses it
+        data = packb(value, default, option)
+        if keys or may_hold_buffers(data):
+            check_natives(value, keys=keys)
         return data
 
-    def _default(self, obj: Any) -> Ext:
-        self.typed = True
-        encode = self._encoders.get(type(obj))
-        if encode is None:
-            encode = self._encoder_of(type(obj))
-        return encode(obj, self.pack)
+    return pack
 
 
-def _has_buffers(value: Any) -> bool:
-    """Tell whether the lists and dicts of a value hold bytearrays or the like, which ormsgpack packs as bytes."""
-    level = [value]
+def may_hold_buffers(data: bytes) -> bool:
+    """Tell whether bytes have a marker of msgpack's binary types, or a byte of a text or number that looks like it."""
+    return b"\xc4" in data or b"\xc5" in data or b"\xc6" in data
+
+
+def check_natives(value: Any, *, keys: bool = False) -> None:
+    """Raise `NotFast` when the lists and dicts of a value hold what ormsgpack packs as another type.
+
+    That is bytearrays and the like, and with `keys` keys of other types than msgpack has.
+    """
+    level = value if type(value) is list else [value]
     while level:
+        if _are_numbers(level):
+            return
         kinds = set(map(type, level))
-        if kinds & {bytearray, memoryview, Ext, ormsgpack.Fragment}:
-            return True
+        if not kinds.isdisjoint(_AS_BYTES):
+            raise NotFast
+        if kinds.isdisjoint(_CONTAINERS):
+            return
         containers = [one for one in level if type(one) is list or type(one) is dict]
-        level = gc.get_referents(*containers) if containers else []
-    return False
+        if keys and not all(_KEYS.issuperset(map(type, one)) for one in containers if type(one) is dict):
+            raise NotFast
+        level = gc.get_referents(*containers)
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    """Tell whether a list holds plain numbers alone: those add up, and to a plain number. Embeddings are long."""
+    if type(values[0]) is not float and type(values[0]) is not int:
+        return False
+    try:
+        return type(sum(values)) in (float, int)
+    except Exception:  # noqa: BLE001 - whatever else is in it may raise anything
+        return False
+
+
+_AS_BYTES: Final = frozenset({bytearray, memoryview, Ext, ormsgpack.Fragment})
+_CONTAINERS: Final = frozenset({list, dict})
+
+
+_MODEL, _DATACLASS, _TUPLE, _ENUM, _EXCEPTION, _EXTENDED, _OBJECT = map(int, Kind)
 
 
 class Exact:
@@ -116,11 +142,11 @@ class Exact:
         self.typed = False
         self.problems: list[Problem] = []
 
-    def pack(self, value: Any, depth: int = 0, *, fields: bool = False) -> bytes:
+    def pack(self, value: Any, depth: int = 0) -> bytes:
         """Pack a part; what cannot be stored is noted and left out."""
-        before, self._hidden = self._hidden, depth
+        before, self._hidden = self._hidden, max(depth, 0)
         try:
-            return _packed(self._fields(value) if fields else self._exact(value))
+            return _packed(self._fields(value) if depth == FIELDS else self._exact(value))
         finally:
             self._hidden = before
 
@@ -226,7 +252,7 @@ def _standard_encoder(name: str, take: Callable[[Any], Sequence[Any]]) -> Encode
     return lambda obj, pack: Ext(PLAIN, pack([name, *take(obj)], 1))
 
 
-def _tuple(obj: tuple[Any, ...], pack: Pack) -> Ext:
+def _plain_tuple(obj: tuple[Any, ...], pack: Pack) -> Ext:
     return Ext(TUPLE, pack(list(obj)))
 
 
@@ -240,7 +266,7 @@ def _set_encoder(code: int) -> Encoder:
 
 
 _BUILT_IN: Final[Encoders] = {
-    tuple: _tuple,
+    tuple: _plain_tuple,
     set: _set_encoder(SET),
     frozenset: _set_encoder(FROZENSET),
     _DeltaSnapshot: lambda obj, pack: Ext(DELTA, pack(obj.value)),
@@ -249,25 +275,37 @@ _BUILT_IN: Final[Encoders] = {
 
 
 def _model_encoder(cls: Any, reference: bytes) -> Encoder:
-    names, has_slots = cls.__pydantic_fields__.keys(), bool(slots_of(cls))
-    shape = packb(shape_of(cls))
+    names, whole_dict = cls.__pydantic_fields__.keys(), not computed_of(cls)
+    has_slots, shape = bool(slots_of(cls)), packb(shape_of(cls))
     short, long = b"\x94" + reference + shape, b"\x97" + reference + shape
+    # Most objects of a class were given one of few sets of fields; none is written for all of them.
+    recent: list[tuple[set[str], bytes]] = [(set(names), _NIL)]
+
+    def given_of(given: set[str]) -> bytes:
+        for one, packed in recent:
+            if one == given:
+                return packed
+        packed = packb(sorted(given))
+        if len(recent) < MOST_SETS:
+            recent.append((set(given), packed))
+        return packed
 
     def encode(obj: Any, pack: Pack) -> Ext:
-        fields, given = obj.__dict__, obj.__pydantic_fields_set__
-        extra, private = obj.__pydantic_extra__, obj.__pydantic_private__
-        if not fields.keys() <= names:
-            whole = attributes_of(obj)
-            fields = {name: whole[name] for name in fields if name in whole}
-        marked = _NIL if given == fields.keys() else packb(sorted(given))
+        fields, extra, private = obj.__dict__, obj.__pydantic_extra__, obj.__pydantic_private__
+        if not whole_dict and not fields.keys() <= names:
+            held = attributes_of(obj)
+            fields = {name: held[name] for name in fields if name in held}
         if extra is None and private is None and not has_slots:
-            return Ext(Kind.MODEL, short + marked + pack(fields, fields=True))
-        rest = [part if part is None else pack(part, fields=True) for part in (extra, private)]
-        whole = {name: value for name, value in attributes_of(obj).items() if name not in obj.__dict__}
-        parts = [_NIL if part is None else part for part in (*rest, pack(whole, fields=True) if whole else None)]
-        return Ext(Kind.MODEL, long + marked + pack(fields, fields=True) + b"".join(parts))
+            return Ext(_MODEL, short + given_of(obj.__pydantic_fields_set__) + pack(fields, FIELDS))
+        slots = {name: value for name, value in attributes_of(obj).items() if name not in obj.__dict__}
+        rest = [_NIL if part is None else pack(part, FIELDS) for part in (extra, private, slots or None)]
+        return Ext(_MODEL, long + given_of(obj.__pydantic_fields_set__) + pack(fields, FIELDS) + b"".join(rest))
 
     return encode
+
+
+MOST_SETS: Final = 8
+"""Sets of a model's given fields of which the bytes are remembered."""
 
 
 def _dataclass_encoder(cls: type[Any], reference: bytes) -> Encoder:
@@ -276,9 +314,9 @@ def _dataclass_encoder(cls: type[Any], reference: bytes) -> Encoder:
     def encode(obj: Any, pack: Pack) -> Ext:
         held = attributes_of(obj)
         if held.keys() == names:
-            return Ext(Kind.DATACLASS, head + pack(held, fields=True) + _NIL)
+            return Ext(_DATACLASS, head + pack(held, FIELDS) + _NIL)
         rest = {name: held.pop(name) for name in held.keys() - names}
-        return Ext(Kind.DATACLASS, head + pack(held, fields=True) + pack(dict(sorted(rest.items())), fields=True))
+        return Ext(_DATACLASS, head + pack(held, FIELDS) + pack(dict(sorted(rest.items())), FIELDS))
 
     return encode
 
@@ -288,14 +326,14 @@ def _tuple_encoder(cls: Any, reference: bytes) -> Encoder:
 
     def encode(obj: Any, pack: Pack) -> Ext:
         fields = dict(zip(cls._fields, tuple.__iter__(obj), strict=True))
-        return Ext(Kind.TUPLE, head + pack(fields, fields=True) + _rest(obj, pack))
+        return Ext(_TUPLE, head + pack(fields, FIELDS) + _rest(obj, pack))
 
     return encode
 
 
 def _rest(obj: Any, pack: Pack) -> bytes:
     held = attributes_of(obj)
-    return pack(held, fields=True) if held else _NIL
+    return pack(held, FIELDS) if held else _NIL
 
 
 def _enum_encoder(cls: type[Enum], reference: bytes) -> Encoder:
@@ -304,10 +342,10 @@ def _enum_encoder(cls: type[Enum], reference: bytes) -> Encoder:
     def encode(obj: Any, pack: Pack) -> Ext:
         value = obj.value
         if type(value) in (str, int) and _same(cls, value, obj):
-            return Ext(Kind.ENUM, head + pack([False, value])[1:])
+            return Ext(_ENUM, head + pack([False, value])[1:])
         if cls.__members__.get(obj.name) is not obj:
             raise Unfit("it is no member of its class", "Store a member of it")
-        return Ext(Kind.ENUM, head + pack([True, obj.name])[1:])
+        return Ext(_ENUM, head + pack([True, obj.name])[1:])
 
     return encode
 
@@ -333,7 +371,7 @@ def _exception_encoder(cls: type[BaseException], reference: bytes) -> Encoder:
         _cls, arguments, *_state = base.__reduce__(obj)
         held = attributes_of(obj)
         held |= {name: getattr(obj, name) for name in _MORE.get(base, ()) if getattr(obj, name, None) is not None}
-        return Ext(Kind.EXCEPTION, head + pack(list(arguments), 1) + pack(held, fields=True))
+        return Ext(_EXCEPTION, head + pack(list(arguments), 1) + pack(held, FIELDS))
 
     return encode
 
@@ -351,12 +389,12 @@ def _extended_encoder(cls: type[Any], reference: bytes) -> Encoder:
     base = base_of(cls)
     assert base is not None  # noqa: S101 - of this kind are those that have one
     head = b"\x94" + reference + packb(EXTENDABLE[base])
-    return lambda obj, pack: Ext(Kind.EXTENDED, head + pack(content_of(obj, base)) + _rest(obj, pack))
+    return lambda obj, pack: Ext(_EXTENDED, head + pack(content_of(obj, base)) + _rest(obj, pack))
 
 
 def _object_encoder(_cls: type[Any], reference: bytes) -> Encoder:
     head = b"\x92" + reference
-    return lambda obj, pack: Ext(Kind.OBJECT, head + pack(attributes_of(obj), fields=True))
+    return lambda obj, pack: Ext(_OBJECT, head + pack(attributes_of(obj), FIELDS))
 
 
 _MAKERS: Final[dict[Kind, Callable[[Any, bytes], Encoder]]] = {

@@ -212,6 +212,9 @@ class WritePlans(RegistryPlans):
             self._ttl_argument(), ns, checkpoint_id, task, path,
         ]  # fmt: skip
         for idx, (channel, value) in zip(indices, writes, strict=True):
+            if channel == ERROR and isinstance(value, BaseException):
+                # As LangGraph's other savers store it: a failure whose object cannot be stored is still to be seen.
+                value = repr(value)  # noqa: PLW2901 - the same write
             name = _short(channel, "channel")
             place = (thread_id, ns, checkpoint_id, task, str(idx).encode(), name, b"write")
             args += (idx, name, self._dump(value, channel, place))

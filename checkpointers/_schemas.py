@@ -1,0 +1,42 @@
+"""The types of a graph's own state are allowed without being named.
+
+LangGraph tells a saver the types in the schemas of a graph, but only when `LANGGRAPH_STRICT_MSGPACK` is set. A saver of
+this package is always strict, so here it is told always: by the method that LangGraph asks for the saver of each run
+and of each look at a state. LangGraph offers no public hook for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.pregel import Pregel
+
+from ._base import SaverBase
+
+_by_langgraph = getattr(Pregel, "_apply_checkpointer_allowlist", None)
+
+
+def types_of(graph: Any) -> Iterator[Any]:
+    """Yield the annotations of what checkpoints of a graph may hold: its schemas and the types of its channels."""
+    yield from getattr(getattr(graph, "builder", None), "schemas", ())
+    for channel in graph.channels.values():
+        for name in ("ValueType", "UpdateType"):
+            yield getattr(channel, name, None)
+
+
+def _with_types_of_graph(
+    self: Pregel[Any, Any, Any, Any], checkpointer: BaseCheckpointSaver[Any] | None
+) -> BaseCheckpointSaver[Any] | None:
+    if isinstance(checkpointer, SaverBase):
+        # A graph is copied for each run, what it was built from is not.
+        owner = getattr(self, "builder", None) or self
+        return checkpointer.with_types(owner, lambda: types_of(self))
+    return cast("BaseCheckpointSaver[Any] | None", _by_langgraph(self, checkpointer)) if _by_langgraph else checkpointer
+
+
+def install() -> None:
+    """Let every graph tell its types to a saver of this package. A LangGraph without the method is left as it is."""
+    if _by_langgraph is not None:
+        Pregel._apply_checkpointer_allowlist = _with_types_of_graph  # type: ignore[method-assign,assignment]  # noqa: SLF001 - see the module
