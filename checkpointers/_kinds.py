@@ -102,7 +102,7 @@ def slots_of(cls: type[Any]) -> tuple[str, ...]:
     for part in cls.__mro__:
         slots = vars(part).get("__slots__", ())
         for slot in [slots] if isinstance(slots, str) else slots:
-            if slot in ("__dict__", "__weakref__") or part is BaseModel:
+            if slot in ("__dict__", "__weakref__") or part in (BaseModel, RootModel):
                 continue
             private = slot.startswith("__") and not slot.endswith("__")
             found.append(f"_{part.__name__.lstrip('_')}{slot}" if private else slot)
@@ -201,8 +201,9 @@ def _model(
     if shape == shape_of(cls):
         model = object.__new__(cls)
         object.__setattr__(model, "__dict__", fields)
-        object.__setattr__(model, "__pydantic_extra__", extra)
-        object.__setattr__(model, "__pydantic_private__", private)
+        if not issubclass(cls, RootModel):
+            object.__setattr__(model, "__pydantic_extra__", extra)
+            object.__setattr__(model, "__pydantic_private__", private)
     else:
         model = _made_anew(cls, {**fields, **(extra or {})})
         if private and model.__pydantic_private__ is not None:

@@ -214,7 +214,7 @@ def numpy_parts(value: Any) -> list[Any]:
 
     if isinstance(value, (np.str_, np.bytes_)):
         # As text: an array would cut off NULs at the end.
-        return ["str" if isinstance(value, np.str_) else "bytes", (bytes if isinstance(value, bytes) else str)(value)]
+        return ["str", str.__str__(value)] if isinstance(value, np.str_) else ["bytes", b"".join([value, b""])]
     if not isinstance(value, np.ndarray):
         found = np.asarray(value)
         return [_descr(found.dtype), None, "C", found.tobytes()]
