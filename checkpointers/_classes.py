@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import types
 import typing
 from typing import Any
@@ -90,7 +92,8 @@ def _argument_of(argument: Any, allowed: AllowList) -> Any:
     origin = typing.get_origin(argument)
     inner = [_argument_of(part, allowed) for part in typing.get_args(argument) if part is not ...]
     if origin in (typing.Union, types.UnionType):
-        return {"union": inner}
+        # They are the same, but pydantic makes a class of its own for each.
+        return {"union" if origin is typing.Union else "or": inner}
     if isinstance(origin, type) and ... not in typing.get_args(argument) and argument == origin[tuple(typing.get_args(argument))]:  # type: ignore[index]
         return {"of": reference_of(origin, allowed, plain=True), "arguments": inner}
     raise ClassNotUsable(object, f"the argument {argument!r} of a generic class cannot be stored")
@@ -102,11 +105,14 @@ def _argument(stored: Any, allowed: AllowList) -> Any:
     if isinstance(stored, list):
         return class_of(stored, allowed) or _UNKNOWN
     if isinstance(stored, dict):
-        inner = tuple(_argument(part, allowed) for part in stored.get("union") or stored.get("arguments", ()))
+        how, parts = next((how, stored[how]) for how in ("union", "or", "arguments") if how in stored)
+        inner = tuple(_argument(part, allowed) for part in parts)
         if _UNKNOWN in inner:
             return _UNKNOWN
-        if "union" in stored:
+        if how == "union":
             return typing.Union[inner]  # noqa: UP007 - of a tuple
+        if how == "or":
+            return functools.reduce(operator.or_, inner)
         origin: Any = class_of(stored["of"], allowed)
         return _UNKNOWN if origin is None else origin[inner]
     return _UNKNOWN
