@@ -116,7 +116,7 @@ class AllowList:
         if not self.has(module, name) and not any(module in one._modules for one in self._lists()):  # noqa: SLF001
             return None
         cls = self._resolve(module, name)
-        if cls is None or not is_data(cls) or not self.allows(cls):
+        if cls is None or not is_data(cls) or not (self.has(module, name) or self.allows(cls)):
             return None
         self._found[module, name] = cls
         return cls

@@ -7,7 +7,7 @@ import enum
 import re
 import sys
 import uuid
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -87,7 +87,10 @@ VALUES: list[Any] = [
     {1: "int key", "1": "str key", 2.5: "float key"},
     {1, 2, 3},
     frozenset({1}),
-    deque([1, 2]),
+    2**70,
+    (1, (2, [3])),
+    {("a", 1): {date(2026, 1, 2): {Colour.RED}}},
+    deque([1, 2], maxlen=2),
     Decimal("1.10"),
     Decimal("Infinity"),
     datetime(2026, 1, 2, 3, 4, 5, 6),  # noqa: DTZ001 - naive times are stored too
@@ -147,30 +150,32 @@ def test_an_empty_channel_stays_empty(saver: RedisSaver) -> None:
 
 
 @pytest.mark.parametrize("value", [Stranger(name="x"), [Stranger(name="x")], Send("n", Stranger(name="x"))])
-def test_a_type_outside_the_allow_list_is_told_never_degraded(saver: RedisSaver, value: Any) -> None:
+def test_a_type_outside_the_allow_list_is_refused_when_it_is_written(saver: RedisSaver, value: Any) -> None:
     thread = str(uuid.uuid4())
-    config = put_values(saver, config_of(thread), a=value)
-    with pytest.raises(TypeNotAllowed, match=r"test_saver_types\.Stranger.*allow="):
+    line = r"'a' .*test_saver_types\.Stranger.*allow=\[Stranger\]\)  # from test_saver_types import Stranger$"
+    with pytest.raises(ValueNotStorable, match=line):
+        put_values(saver, config_of(thread), a=value)
+    assert saver.get_tuple(config_of(thread)) is None
+    config = put_values(saver, config_of(thread), a=1)
+    with pytest.raises(ValueNotStorable, match=line):
+        saver.put_writes(config, [("fine", 1), ("a", value)], "t")
+    wider = saver.with_allowlist([(Stranger.__module__, Stranger.__name__)])
+    assert wider is not saver
+    config = put_values(wider, config_of(thread), a=value)
+    assert wider.get(config)["channel_values"]["a"] == value  # type: ignore[index]
+    assert saver.with_allowlist([(Outer.__module__, Outer.__name__)]) is saver
+    # One that was made without the type says so when it reads.
+    with pytest.raises(TypeNotAllowed, match=r"test_saver_types\.Stranger\. Pass the class.*allow=\[Stranger\]"):
         saver.get_tuple(config)
     with pytest.raises(TypeNotAllowed):
         list(saver.list(config_of(thread)))
-    wider = saver.with_allowlist([(Stranger.__module__, Stranger.__name__)])
-    assert wider is not saver
-    assert wider.get(config)["channel_values"]["a"] == value  # type: ignore[index]
-    assert saver.with_allowlist([(Outer.__module__, Outer.__name__)]) is saver
 
 
-def test_a_type_that_can_no_longer_be_built_is_told(saver: RedisSaver) -> None:
-    config = put_values(saver, config_of(str(uuid.uuid4())), a=INNER)
-    Inner.__name__, kept = "Renamed", Inner.__name__
-    try:
-        moved = put_values(saver, config_of(str(uuid.uuid4())), a=INNER)
-    finally:
-        Inner.__name__ = kept
-    assert saver.get(config) is not None
-    open_minded = saver.with_allowlist([(Inner.__module__, "Renamed")])
-    with pytest.raises(TypeNotAllowed, match="Renamed"):
-        open_minded.get_tuple(moved)
+def test_a_type_that_is_allowed_later_reaches_savers_that_were_derived(saver: RedisSaver) -> None:
+    clone, thread = saver.with_allowlist([(Branch.__module__, "Branch")]), str(uuid.uuid4())
+    saver.allow([Stranger])
+    config = put_values(clone, config_of(thread), a=[Stranger(name="x"), Branch(1)])
+    assert clone.get(config)["channel_values"]["a"] == [Stranger(name="x"), Branch(1)]  # type: ignore[index]
 
 
 @dataclasses.dataclass
@@ -192,10 +197,10 @@ def test_a_type_inside_of_another_is_told_too(
     valkey_url: str, monkeypatch: pytest.MonkeyPatch, value: Any, how: str
 ) -> None:
     thread = str(uuid.uuid4())
-    allow = [Branch, *([Leaf] if how != "not allowed" else [])]
+    allow = [(__name__, "Branch"), *([(__name__, "Leaf")] if how != "not allowed" else [])]
     with RedisSaver.from_url(valkey_url, allow=allow) as saver:
-        config = put_values(saver, config_of(thread), a=value)
         wider = saver.with_allowlist([(Leaf.__module__, "Leaf"), ("some", "Other")])
+        config = put_values(wider, config_of(thread), a=value)
         assert wider.get(config)["channel_values"]["a"] == value  # type: ignore[index]
         if how == "gone":
             monkeypatch.delattr(sys.modules[__name__], "Leaf")
@@ -203,7 +208,13 @@ def test_a_type_inside_of_another_is_told_too(
             monkeypatch.setattr(sys.modules[__name__], "Leaf", dataclasses.make_dataclass("Leaf", ["other"]))
         with pytest.raises(TypeNotAllowed, match=r"test_saver_types\.Leaf") as caught:
             saver.get_tuple(config)
-        assert "allow=[Leaf])  # from test_saver_types import Leaf" in str(caught.value)
+        told = {
+            "gone": "keep the old name importable",
+            "other fields": "it has no field a any more. Keep its old fields",
+            "not allowed": "allow=[Leaf])  # from test_saver_types import Leaf",
+        }
+        assert told[how] in str(caught.value)
+        assert ("allow=[" in str(caught.value)) == (how == "not allowed")
         if how != "not allowed":
             with pytest.raises(TypeNotAllowed):
                 wider.get_tuple(config)
@@ -229,11 +240,31 @@ def test_a_crafted_checkpoint_runs_no_code(saver: RedisSaver, tmp_path: Path) ->
     assert mark.exists()
 
 
-def test_what_cannot_be_stored_names_the_channel(saver: RedisSaver) -> None:
+def test_what_cannot_be_stored_names_the_channel_and_where_it_is(saver: RedisSaver) -> None:
     config = config_of(str(uuid.uuid4()))
-    for value, kind in ((object(), "object"), (2**70, "int"), (lambda: 0, "function")):
-        with pytest.raises(ValueNotStorable, match=f"'broken' .*{kind}"):
-            put_values(saver, config, broken=value)
+
+    class Local(BaseModel):
+        a: int = 1
+
+    whole: list[Any] = []
+    whole.append(whole)
+    cases: list[tuple[Any, str]] = [
+        (object(), "it is an object, and that is nothing that can be rebuilt from data"),
+        (lambda: 0, "it is a function, "),
+        ([1, {"key": (2, Branch({"x": [object()]}))}], r"at \[1\]\['key'\]\[1\]\.leaf\['x'\]\[0\] it holds an object"),
+        (AIMessage("", additional_kwargs={"raw": object()}), r"at \.additional_kwargs\['raw'\] it holds an object"),
+        ({("a", 1): object()}, r"at \[\('a', 1\)\] it holds an object"),
+        (deque([1, object()]), r"at \[1\] it holds an object"),
+        ([object(), object(), 3, object()], r"at \[0\] it holds an object.* has 2 more such parts"),
+        (defaultdict(lambda: 0), "its default_factory is no class. Use a class such as list"),
+        (Local(), r"Local.*its class is not allowed.*allow=\[Local\]\)$"),
+        (whole, "nested too deep, or contains itself"),
+        (memoryview(b"x"), "it is a memoryview"),
+    ]
+    wider = saver.with_allowlist([(__name__, "Branch")])
+    for value, words in cases:
+        with pytest.raises(ValueNotStorable, match=f"'broken' .*{words}"):
+            put_values(wider, config, broken=value)
     assert saver.get_tuple(config) is None
 
 
