@@ -8,7 +8,8 @@ and of each look at a state. LangGraph offers no public hook for it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from contextlib import suppress
+from typing import Any, cast, get_type_hints
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.pregel import Pregel
@@ -24,6 +25,12 @@ def types_of(graph: Any) -> Iterator[Any]:
     for channel in graph.channels.values():
         for name in ("ValueType", "UpdateType"):
             yield getattr(channel, name, None)
+    if not hasattr(graph, "builder"):
+        # A function as a graph: its channels have its annotations as they are written, texts where they are postponed.
+        for node in graph.nodes.values():
+            function = getattr(node.bound, "func", None) or getattr(node.bound, "afunc", None)
+            with suppress(Exception):  # an annotation is any expression
+                yield from get_type_hints(function).values()
 
 
 def _with_types_of_graph(
