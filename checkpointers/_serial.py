@@ -106,7 +106,7 @@ class SafeSerializer(JsonPlusSerializer):
             if kind in NATIVE and (kind is not list or not obj or type(obj[0]) in NATIVE):
                 data = packb(obj, None, FAST)
                 if may_hold_buffers(data):
-                    check_natives(obj)
+                    check_natives(obj, plain=True)
                 return "msgpack", data
         except (TypeError, NotFast):
             pass

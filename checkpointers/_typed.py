@@ -95,14 +95,15 @@ def may_hold_buffers(data: bytes) -> bool:
     return b"\xc4" in data or b"\xc5" in data or b"\xc6" in data
 
 
-def check_natives(value: Any, *, keys: bool = False) -> None:
+def check_natives(value: Any, *, keys: bool = False, plain: bool = False) -> None:
     """Raise `NotFast` when the lists and dicts of a value hold what ormsgpack packs as another type.
 
-    That is bytearrays and the like, and with `keys` keys of other types than msgpack has.
+    That is bytearrays and the like, and with `keys` keys of other types than msgpack has. `plain` says that it holds
+    nothing but what ormsgpack packs by itself.
     """
     level = value if type(value) is list else [value]
     while level:
-        if _are_numbers(level):
+        if plain and _are_numbers(level):
             return
         kinds = set(map(type, level))
         if not kinds.isdisjoint(_AS_BYTES):
@@ -116,13 +117,14 @@ def check_natives(value: Any, *, keys: bool = False) -> None:
 
 
 def _are_numbers(values: list[Any]) -> bool:
-    """Tell whether a list holds plain numbers alone: those add up, and to a plain number. Embeddings are long."""
-    if type(values[0]) is not float and type(values[0]) is not int:
+    """Tell whether a list holds numbers alone, which add up where the others cannot be added. Embeddings are long."""
+    if not values or type(values[0]) not in (float, int):
         return False
     try:
-        return type(sum(values)) in (float, int)
-    except Exception:  # noqa: BLE001 - whatever else is in it may raise anything
+        sum(values)
+    except TypeError:
         return False
+    return True
 
 
 _AS_BYTES: Final = frozenset({bytearray, memoryview, Ext, ormsgpack.Fragment})
