@@ -147,7 +147,7 @@ def importable(module: str, name: str, *, load: bool) -> type[Any] | None:
     if found is None and load:
         try:
             found = importlib.import_module(module)
-        except Exception:  # noqa: BLE001 - whatever a module raises, the class is not there
+        except Exception:
             return None
     first, *rest = name.split(".")
     found = getattr(found, first, None)
@@ -203,10 +203,8 @@ def _hints_of(cls: type[Any]) -> Iterable[Any]:
 
 
 def _resolved(cls: type[Any]) -> dict[str, Any]:
-    try:
+    with suppress(Exception):  # an annotation is any expression
         return get_type_hints(cls, localns=dict(vars(cls)))
-    except Exception:  # noqa: BLE001 - an annotation is any expression
-        pass
     # A name that is imported for type checkers alone must not hide the others.
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):

@@ -74,7 +74,7 @@ def class_of(reference: Reference, allowed: AllowList) -> type[Any] | None:
     given = [_argument(argument, allowed) for argument in arguments[0]]
     if any(argument is _UNKNOWN for argument in given):
         return None
-    found: Any = cls[tuple(given)]  # type: ignore[index]  # a generic one
+    found: Any = cls.__class_getitem__(tuple(given))
     return found if isinstance(found, type) else None
 
 
@@ -94,7 +94,7 @@ def _argument_of(argument: Any, allowed: AllowList) -> Any:
     if origin in (typing.Union, types.UnionType):
         # They are the same, but pydantic makes a class of its own for each.
         return {"union" if origin is typing.Union else "or": inner}
-    if isinstance(origin, type) and ... not in typing.get_args(argument) and argument == origin[tuple(typing.get_args(argument))]:  # type: ignore[index]
+    if isinstance(origin, type) and ... not in typing.get_args(argument):
         return {"of": reference_of(origin, allowed, plain=True), "arguments": inner}
     raise ClassNotUsable(object, f"the argument {argument!r} of a generic class cannot be stored")
 

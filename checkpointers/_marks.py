@@ -1,8 +1,8 @@
 """What values were when they were stored, to see later that nothing in them was changed in place.
 
 Remembered is each container inside of them with what it held: an object's fields, a model's extra and private ones, a
-dict's keys and values, a list's items. They are compared by identity, and side by side for all containers of a kind, because that
-is done without a loop in Python: a thousand messages take a fraction of a millisecond.
+dict's keys and values, a list's items. They are compared by identity, and side by side for all containers of a kind,
+because that is done without a loop in Python: a thousand messages take a fraction of a millisecond.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import enum
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
 from operator import attrgetter, is_
 from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel
 
-from ._kinds import Kind, kind_of, slots_of
+from ._kinds import Kind, by_class, kind_of, slots_of
 
 _ATOMS: Final = frozenset(
     {str, int, float, bool, bytes, type(None), complex, datetime.datetime, datetime.date, datetime.time,
@@ -104,13 +103,13 @@ class Marks:
         return all(held.unchanged(*kind) for held, kind in zip(self.held, _KINDS, strict=True))
 
 
-@lru_cache(maxsize=1024)
+@by_class
 def _is_text(kind: type[Any]) -> bool:
     """Tell whether objects of a type are texts that hold nothing else, as `message.text` is."""
     return issubclass(kind, str) and not kind.__dictoffset__
 
 
-@lru_cache(maxsize=1024)
+@by_class
 def _holds_in_dict(kind: type[Any]) -> bool:
     """Tell whether all that the objects of a dataclass or the like hold is in their `__dict__`."""
     return kind_of(kind) is Kind.DATACLASS and not slots_of(kind)

@@ -9,7 +9,8 @@ import ormsgpack
 
 from ._allowed import AllowList
 from ._classes import class_of
-from ._kinds import Kind, OtherFields, rebuilt
+from ._kinds import Kind
+from ._rebuild import OtherFields, rebuilt
 from ._refusals import Found
 from ._standard import build_numpy, builder_of
 from ._typed import CLASS, FROZENSET, MAP, NUMPY, PLAIN, SET, TUPLE

@@ -46,4 +46,4 @@ def _with_types_of_graph(
 def install() -> None:
     """Let every graph tell its types to a saver of this package. A LangGraph without the method is left as it is."""
     if _by_langgraph is not None:
-        Pregel._apply_checkpointer_allowlist = _with_types_of_graph  # type: ignore[method-assign,assignment]  # noqa: SLF001 - see the module
+        Pregel._apply_checkpointer_allowlist = _with_types_of_graph  # type: ignore[method-assign]  # noqa: SLF001 - see the module

@@ -17,9 +17,10 @@ from langgraph.checkpoint.serde.jsonplus import (
 from ormsgpack import packb
 
 from ._allowed import AllowedType, AllowList, type_names
+from ._encoders import make_encoder
 from ._read_typed import Reader
 from ._refusals import Found, refused_reading, refused_writing
-from ._typed import FAST, NATIVE, Encoders, Exact, NotFast, check_natives, fast_pack, make_encoder, may_hold_buffers
+from ._typed import FAST, NATIVE, Encoders, Exact, NotFast, check_natives, fast_pack, may_hold_buffers
 from .errors import TypeNotAllowed, ValueNotStorable
 
 __all__ = ["AllowedType", "SafeSerializer", "type_names"]
@@ -113,7 +114,7 @@ class SafeSerializer(JsonPlusSerializer):
         for pack in self._packs:
             try:
                 return TYPED, pack(obj)
-            except Exception:  # noqa: BLE001, PERF203, S112 - ormsgpack hides what was raised; the exact way finds out
+            except Exception:  # noqa: S112 - ormsgpack hides what was raised; the exact way finds out
                 continue
         return self._dumps_exactly(obj)
 

@@ -43,7 +43,9 @@ def _when(value: datetime.datetime) -> list[Any]:
 
 
 def _build_when(*parts: Any) -> datetime.datetime:
-    return datetime.datetime(*parts[:7], fold=parts[7], tzinfo=parts[8] if len(parts) > 8 else None)
+    *wall, fold, zone = parts if len(parts) > 8 else (*parts, None)
+    year, month, day, *clock = wall
+    return datetime.datetime.combine(datetime.date(year, month, day), _build_clock(*clock, fold, zone))
 
 
 def _clock(value: datetime.time) -> list[Any]:
@@ -52,7 +54,8 @@ def _clock(value: datetime.time) -> list[Any]:
 
 
 def _build_clock(*parts: Any) -> datetime.time:
-    return datetime.time(*parts[:4], fold=parts[4], tzinfo=parts[5] if len(parts) > 5 else None)
+    hour, minute, second, micro, fold, zone = parts if len(parts) > 5 else (*parts, None)
+    return datetime.time(hour, minute, second, micro, zone, fold=fold)
 
 
 def _offset(zone: datetime.timezone) -> list[Any]:
@@ -118,7 +121,7 @@ SPECS: Final[dict[type[Any], _Spec]] = {
     collections.deque: (
         "deque",
         lambda value: [list(value), value.maxlen],
-        lambda items, most: collections.deque(items, most),
+        collections.deque,
     ),
     collections.defaultdict: ("defaultdict", _factory, _build_default),
     collections.OrderedDict: ("OrderedDict", lambda value: [dict(value)], collections.OrderedDict),
@@ -253,5 +256,5 @@ def build_numpy(descr: Any, shape: list[int] | None, order: str = "C", data: Any
         size *= count
     if dtype.hasobject or size != len(data):
         raise ValueError("a numpy value is damaged")
-    found = np.ndarray(tuple(shape or ()), dtype, buffer=bytearray(data) if data else None, order=order)  # type: ignore[arg-type,call-overload]  # C or F
+    found = np.ndarray(tuple(shape or ()), dtype, buffer=bytearray(data) if data else None, order=order)  # type: ignore[arg-type]  # C or F
     return found[()] if shape is None else found

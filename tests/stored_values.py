@@ -199,6 +199,8 @@ def shown(value: Any) -> Any:
         held.append(sorted(value.__pydantic_fields_set__))
     elif isinstance(value, collections.defaultdict):
         held = (value.default_factory, shown(dict(value)))
+    elif isinstance(value, collections.ChainMap):
+        held = shown(value.maps)
     elif isinstance(value, (dict, types.MappingProxyType)):
         held = [(shown(key), shown(part)) for key, part in value.items()]
         held.append(shown(getattr(value, "__dict__", None)))
@@ -239,7 +241,8 @@ numbers = st.one_of(
 )  # fmt: skip
 hashable = st.one_of(
     st.none(), texts, numbers, st.binary(max_size=8), moments, st.dates(), clocks, st.timedeltas(), st.uuids(),
-    st.ip_addresses(), st.sampled_from([*Colour, *Rights, Rights.READ | Rights.WRITE, Rights(0), *Level, Job.Phase.READY]),
+    st.ip_addresses(),
+    st.sampled_from([*Colour, *Rights, Rights.READ | Rights.WRITE, Rights(0), *Level, Job.Phase.READY]),
     st.sampled_from([..., pathlib.PurePosixPath("a/b"), pathlib.PureWindowsPath("c:/x"), pathlib.Path("/tmp/é")]),
     st.sampled_from([re.compile("a+", re.IGNORECASE), re.compile(b"b"), range(3), range(1, 9, 2), UserId("u"),
                      ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_interface("10.0.0.1/8"), Amount("1.50"),
@@ -260,7 +263,9 @@ def keys(draw: Any, depth: int = 2) -> Any:
 KEYS: list[Any] = [
     lambda a, b: (a, b), lambda a, b: frozenset([a, b]), Pair, Point, lambda a, b: Address(cityName=a),
 ]  # fmt: skip
-dtypes = st.sampled_from(["i1", ">i4", "f2", "f8", "c16", "?", "U3", "S2", "M8[D]", "m8[ns]", [("id", "i4"), ("x", "f8", (2,))]])
+dtypes = st.sampled_from(
+    ["i1", ">i4", "f2", "f8", "c16", "?", "U3", "S2", "M8[D]", "m8[ns]", [("id", "i4"), ("x", "f8", (2,))]]
+)
 arrays = st.builds(
     lambda dtype, shape, order: np.zeros(shape, dtype=dtype, order=order), dtypes,
     st.sampled_from([(), (0,), (3,), (2, 3), (1, 0, 2)]), st.sampled_from(["C", "F"]),
@@ -269,11 +274,15 @@ scalars = st.sampled_from(
     [np.float64(1.5), np.float32("nan"), np.int8(3), np.bool_(True), np.datetime64("2026-01-01"), np.datetime64("NaT"),
      np.str_("a\0"), np.bytes_(b"x\0"), np.timedelta64(3, "s"), np.array([(1, 2.5)], dtype="i4,f8")[0]]
 )  # fmt: skip
+ERRORS = [
+    ValueError("bad", 3), KeyError("k"), OSError(2, "no such file", "f"), UnicodeDecodeError("utf-8", b"x", 0, 1, "why"),
+    StopIteration(3), OutOfStock("shoe", 3), ImportError("m", name="n", path="p"), SystemExit(3),
+]  # fmt: skip
 leaves = st.one_of(
-    hashable, st.sampled_from([Decimal("sNaN1"), Decimal("-NaN"), Decimal("-0.00"), Decimal("1E+400")]), arrays, scalars, st.binary(max_size=8).map(bytearray),
-    st.sampled_from([ValueError("bad", 3), KeyError("k"), OSError(2, "no such file", "f"), UnicodeDecodeError("utf-8", b"x", 0, 1, "why"),
-                     StopIteration(3), OutOfStock("shoe", 3), ImportError("m", name="n", path="p"), HumanMessage("x").text,
-                     RemoveMessage(id="1"), slice(1, None), collections.Counter("aab"), int, Step, collections.OrderedDict]),
+    hashable, arrays, scalars, st.binary(max_size=8).map(bytearray), st.sampled_from(ERRORS),
+    st.sampled_from([Decimal("sNaN1"), Decimal("-NaN"), Decimal("-0.00"), Decimal("1E+400")]),
+    st.sampled_from([HumanMessage("x").text, RemoveMessage(id="1"), slice(1, None), collections.Counter("aab")]),
+    st.sampled_from([int, Step, collections.OrderedDict]),
 )  # fmt: skip
 
 
@@ -376,7 +385,8 @@ def bad_values() -> list[Any]:
     return [
         object(), lambda: 0, (n for n in ()), dt, Stranger(), Local(), LocalPoint(), uuid, memoryview(b"x"), handle,
         collections.defaultdict(lambda: 0), np.array([("a", 1)], dtype=[("o", object), ("n", "i4")]),
-        np.ma.masked_array([1], [True]), Stranger, print, iter([]), Exception(object()), Box[Stranger](content=Stranger()),
+        np.ma.masked_array([1], [True]), Stranger, print, iter([]), Exception(object()),
+        Box[Stranger](content=Stranger()),
     ]  # fmt: skip
 
 
@@ -385,5 +395,6 @@ wrappers: list[Any] = [
     lambda v: collections.OrderedDict(a=v), lambda v: Step(title=v), lambda v: Tally([v]), lambda v: Pair(v),
     lambda v: Open(extra=v), lambda v: _with(Counted(n=1), _seen=v), lambda v: Rows([v]), lambda v: Send("n", v),
     lambda v: HumanMessage("x", additional_kwargs={"a": v}), lambda v: ToolMessage("x", tool_call_id="1", artifact=v),
-    lambda v: Document("d", metadata={"a": v}), lambda v: _object_array([v]), lambda v: ValueError(v), lambda v: Names([v]),
+    lambda v: Document("d", metadata={"a": v}), lambda v: _object_array([v]), lambda v: ValueError(v),
+    lambda v: Names([v]),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Records of other times and hands: older encodings, classes that have changed since, and bytes that somebody made up."""
+"""Records of other times and hands: older encodings, classes that have changed since, and made-up bytes."""
 
 from __future__ import annotations
 
@@ -123,7 +123,9 @@ def test_a_class_that_has_other_fields_by_now_is_asked_for_the_new_object(
 def test_a_class_that_does_not_take_what_was_stored_is_named_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, old: Any, new: type[Any]
 ) -> None:
-    with pytest.raises(TypeNotAllowed, match=rf"test_saver_records\.{type(old).__name__}: .*Keep its old fields") as caught:
+    with pytest.raises(
+        TypeNotAllowed, match=rf"test_saver_records\.{type(old).__name__}: .*Keep its old fields"
+    ) as caught:
         read_as(monkeypatch, old, new)
     assert "allow=" not in str(caught.value)
 
@@ -154,7 +156,7 @@ def test_a_record_that_names_no_class_of_data_makes_nothing_and_is_not_offered_t
     argument: Any = {"a": 1} if code in (2, 5) else "touch x" if code == 0 else ["touch x"]
     parts = (module, name, argument) if code < 6 else ([module, name], {}, None)
     parts = (module, name) if code == CLASS else parts
-    with pytest.raises(TypeNotAllowed, match="no class of data.*was changed") as caught:
+    with pytest.raises(TypeNotAllowed, match=r"no class of data.*was changed") as caught:
         SafeSerializer([(module, name)] if module == __name__ else []).loads_typed(ext(code, *parts))
     words = str(caught.value)
     assert "allow=" not in words
@@ -177,7 +179,8 @@ def test_no_module_is_imported_that_the_list_does_not_name(monkeypatch: pytest.M
     [
         ext(SET, [1]), ext(MAP, 1, 2, 1, 3), ext(MAP, 1), ext(PLAIN, "Decimal", "x"), ext(PLAIN, "system", "x"),
         ext(PLAIN, "url", "Path", "/x"), ext(PLAIN, "dateutil", "gettz", "/etc/passwd"), ext(60, 1), ext(PLAIN),
-        ext(NUMPY, "|O", [1], "C", b"12345678"), ext(NUMPY, "<f8", [10**12], "C", b""), ext(NUMPY, "<f8", [-1], "C", b""),
+        ext(NUMPY, "|O", [1], "C", b"12345678"), ext(NUMPY, "<f8", [10**12], "C", b""),
+        ext(NUMPY, "<f8", [-1], "C", b""),
         ext(NUMPY, [["a", "|O"]], [1], "C", b"12345678"), ext(Kind.MODEL, ["stored_values", "Plan"]),
         ext(Kind.EXTENDED, ["stored_values", "UserId"], "str", 3, {"__class__": 1}), ("typed", b"\xc7\xff"),
         ext(Kind.DATACLASS, "x"), ext(Kind.MODEL, [["a"], 3]),

@@ -160,7 +160,9 @@ def test_classes_of_a_function_work_where_the_graph_has_them(saver: RedisSaver, 
             yo: int
 
         # Not a class statement: its annotation would be a text that LangGraph cannot resolve.
-        return Inner, StateGraph(TypedDict("State", {"inner": Inner})).add_node("a", lambda state: {}).add_edge(START, "a")
+        return Inner, StateGraph(TypedDict("State", {"inner": Inner})).add_node("a", lambda state: {}).add_edge(
+            START, "a"
+        )
 
     config = config_of(str(uuid4()))
     inner, builder = build()
@@ -191,8 +193,12 @@ def test_subgraphs_sends_and_functions_bring_their_types(saver: RedisSaver) -> N
     class Done(TypedDict, total=False):
         done: Annotated[list[Any], operator.add]
 
-    child = StateGraph(Job).add_node("work", lambda job: {"item": interrupt(job["item"])}).add_edge(START, "work").compile()
-    builder = StateGraph(Done).add_node("child", lambda job: {"done": [child.invoke(job)["item"].name]}, input_schema=Job)
+    child = (
+        StateGraph(Job).add_node("work", lambda job: {"item": interrupt(job["item"])}).add_edge(START, "work").compile()
+    )
+    builder = StateGraph(Done).add_node(
+        "child", lambda job: {"done": [child.invoke(job)["item"].name]}, input_schema=Job
+    )
     builder.add_conditional_edges(START, lambda _: [Send("child", {"item": Gift(name="x", card="y")})], ["child"])
     graph, config = builder.compile(saver), config_of(str(uuid4()))
     graph.invoke({"done": []}, config)
