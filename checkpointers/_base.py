@@ -89,6 +89,11 @@ class SaverBase(BaseCheckpointSaver[str]):
         clone.serde = serde
         return clone
 
+    def add_types(self, owner: Any, types: Callable[[], Iterable[Any]]) -> None:
+        """Allow the types of `owner`, a graph, in this saver itself: for one that cannot be exchanged for another."""
+        if isinstance(self.serde, SafeSerializer):
+            self.serde.allow_owner(owner, types)
+
     def get_next_version(self, current: str | float | None, channel: None) -> Any:  # noqa: ARG002 - the contract
         """Return a version greater than `current`, of the same type, that no fork of the thread will choose too.
 

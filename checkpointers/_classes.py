@@ -94,6 +94,8 @@ def _argument_of(argument: Any, allowed: AllowList) -> Any:
     if origin in (typing.Union, types.UnionType):
         # They are the same, but pydantic makes a class of its own for each.
         return {"union" if origin is typing.Union else "or": inner}
+    if origin is type:
+        return {"type": inner}
     if isinstance(origin, type) and ... not in typing.get_args(argument):
         return {"of": reference_of(origin, allowed, plain=True), "arguments": inner}
     raise ClassNotUsable(object, f"the argument {argument!r} of a generic class cannot be stored")
@@ -105,7 +107,7 @@ def _argument(stored: Any, allowed: AllowList) -> Any:
     if isinstance(stored, list):
         return class_of(stored, allowed) or _UNKNOWN
     if isinstance(stored, dict):
-        how, parts = next((how, stored[how]) for how in ("union", "or", "arguments") if how in stored)
+        how, parts = next((how, stored[how]) for how in ("union", "or", "type", "arguments") if how in stored)
         inner = tuple(_argument(part, allowed) for part in parts)
         if _UNKNOWN in inner:
             return _UNKNOWN
@@ -113,6 +115,6 @@ def _argument(stored: Any, allowed: AllowList) -> Any:
             return typing.Union[inner]  # noqa: UP007 - of a tuple
         if how == "or":
             return functools.reduce(operator.or_, inner)
-        origin: Any = class_of(stored["of"], allowed)
+        origin: Any = type if how == "type" else class_of(stored["of"], allowed)
         return _UNKNOWN if origin is None else origin[inner]
     return _UNKNOWN

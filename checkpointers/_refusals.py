@@ -41,10 +41,11 @@ _NO_DATA: Final = (
 
 def refused_writing(problems: Sequence[Problem]) -> ValueNotStorable:
     """Return the error of a value that cannot be stored; it names the first part and the line for all classes."""
-    first = problems[0]
+    # A class that is not allowed comes after what no list helps with.
+    first = min(problems, key=lambda problem: problem.not_allowed)
     where = f"at {first.path} it holds" if first.path else "it is"
     text = f"{where} {_article(first.cls)}, and {first.reason}."
-    more = len({problem.path for problem in problems}) - 1
+    more = len({problem.path for problem in problems if problem.not_allowed == first.not_allowed}) - 1
     if more:
         text += f" The same value has {more} more such part{'s' if more > 1 else ''}."
     if first.not_allowed:

@@ -36,10 +36,13 @@ def types_of(graph: Any) -> Iterator[Any]:
 def _with_types_of_graph(
     self: Pregel[Any, Any, Any, Any], checkpointer: BaseCheckpointSaver[Any] | None
 ) -> BaseCheckpointSaver[Any] | None:
+    # A graph is copied for each run, what it was built from is not.
+    owner = getattr(self, "builder", None) or self
     if isinstance(checkpointer, SaverBase):
-        # A graph is copied for each run, what it was built from is not.
-        owner = getattr(self, "builder", None) or self
         return checkpointer.with_types(owner, lambda: types_of(self))
+    if isinstance(wrapped := vars(checkpointer).get("_inner") if checkpointer else None, SaverBase):
+        # LangGraph's API server has a saver of its own around that of `langgraph.json`.
+        wrapped.add_types(owner, lambda: types_of(self))
     return cast("BaseCheckpointSaver[Any] | None", _by_langgraph(self, checkpointer)) if _by_langgraph else checkpointer
 
 

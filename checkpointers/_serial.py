@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from types import CellType, FunctionType
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import ormsgpack
 from langgraph.checkpoint.serde.event_hooks import SerdeEvent, register_serde_event_listener
@@ -16,7 +16,7 @@ from langgraph.checkpoint.serde.jsonplus import (
 )
 from ormsgpack import packb
 
-from ._allowed import AllowedType, AllowList, type_names
+from ._allowed import AllowedType, AllowList, AnyClass, type_names
 from ._encoders import make_encoder
 from ._read_typed import Reader
 from ._refusals import Found, refused_reading, refused_writing
@@ -64,6 +64,7 @@ class SafeSerializer(JsonPlusSerializer):
         self._packs = [fast_pack(self._encoders, self._encoder_of, keys=keys) for keys in (False, True)]
         self._reader = Reader(self.allowed, self._build)
         self._for_owners: WeakKeyDictionary[Any, SafeSerializer] = WeakKeyDictionary()
+        self._added_owners: WeakSet[Any] = WeakSet()
         self._old_hook = _nested_through(self._build, _create_msgpack_ext_hook(self.allowed))  # type: ignore[arg-type]  # asked `in` alone
 
     def allow(self, types: Iterable[Any]) -> None:
@@ -83,6 +84,12 @@ class SafeSerializer(JsonPlusSerializer):
         if found is None:
             found = self._for_owners[owner] = self.with_msgpack_allowlist(list(types()))
         return found
+
+    def allow_owner(self, owner: Any, types: Callable[[], Iterable[Any]]) -> None:
+        """Allow the types of a graph, here and in every serializer that was derived from this one."""
+        if owner not in self._added_owners:
+            self.allow(list(types()))
+            self._added_owners.add(owner)
 
     def _encoder_of(self, cls: type[Any]) -> Callable[..., Any]:
         encoder = self._encoders.get(cls)
@@ -119,7 +126,7 @@ class SafeSerializer(JsonPlusSerializer):
         return self._dumps_exactly(obj)
 
     def _dumps_exactly(self, obj: Any) -> tuple[str, bytes]:
-        exact = Exact(self._encoder_of)
+        exact = Exact(self._encoder_of, lambda cls: make_encoder(cls, AnyClass()))
         try:
             data = exact.pack(obj)
         except RecursionError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import ormsgpack
@@ -116,8 +117,10 @@ _CONTAINERS: Final = frozenset({list, dict})
 class Exact:
     """One value on its way to bytes, walked through in Python; `problems` says what cannot be stored."""
 
-    def __init__(self, encoder_of: Callable[[type[Any]], Encoder]) -> None:
-        self._encoder_of = encoder_of
+    def __init__(
+        self, encoder_of: Callable[[type[Any]], Encoder], any_encoder_of: Callable[[type[Any]], Encoder]
+    ) -> None:
+        self._encoder_of, self._any_encoder_of = encoder_of, any_encoder_of
         self._path: list[str] = []
         self._hidden = 0
         self.typed = False
@@ -162,7 +165,11 @@ class Exact:
         try:
             return self._encoder_of(kind)(value, self.pack)
         except ClassNotUsable as error:
-            self.problems.append(Problem(path, error.cls, str(error), not_allowed=error.not_allowed))
+            named = error.cls if error.not_allowed else kind
+            self.problems.append(Problem(path, named, str(error), not_allowed=error.not_allowed))
+            if error.not_allowed and error.cls is kind:
+                # Would it help to allow the class? Not where it holds what cannot be stored.
+                self._look_into(value)
         except Unfit as error:
             self.problems.append(Problem(path, kind, error.reason, error.advice))
         except RecursionError:
@@ -172,6 +179,10 @@ class Exact:
         finally:
             self._hidden = hidden
         return None
+
+    def _look_into(self, value: Any) -> None:
+        with suppress(ClassNotUsable, Unfit):
+            self._any_encoder_of(type(value))(value, self.pack)
 
     def _dict(self, value: dict[Any, Any]) -> Any:
         if all(type(key) in _KEYS and _is_native(key) for key in value):

@@ -275,7 +275,7 @@ scalars = st.sampled_from(
      np.str_("a\0"), np.bytes_(b"x\0"), np.timedelta64(3, "s"), np.array([(1, 2.5)], dtype="i4,f8")[0]]
 )  # fmt: skip
 ERRORS = [
-    ValueError("bad", 3), KeyError("k"), OSError(2, "no such file", "f"), UnicodeDecodeError("utf-8", b"x", 0, 1, "why"),
+    ValueError("bad", 3), KeyError("k"), OSError(2, "no such file", "f"), UnicodeDecodeError("utf-8", b"x", 0, 1, "?"),
     StopIteration(3), OutOfStock("shoe", 3), ImportError("m", name="n", path="p"), SystemExit(3),
 ]  # fmt: skip
 leaves = st.one_of(

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from langgraph.graph import END, START, StateGraph
+from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from graphs.support import graph as support
 from state import RunContext
+
+
+class Sent(BaseModel):
+    """A type that no saver was told of."""
+
+    to: tuple[str, ...]
 
 
 class Mail(TypedDict, total=False):
@@ -16,10 +23,12 @@ class Mail(TypedDict, total=False):
     team: str
     urgency: str
     sent_to: str
+    sent: Sent
 
 
 def send(state: Mail) -> Mail:
-    return {"sent_to": f"{state['team']}@example.org"}
+    to = f"{state['team']}@example.org"
+    return {"sent_to": to, "sent": Sent(to=(to,))}
 
 
 builder = StateGraph(Mail, context_schema=RunContext)

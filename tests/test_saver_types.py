@@ -13,7 +13,8 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import ormsgpack
@@ -21,6 +22,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.tools import tool
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Interrupt, Send
 from pydantic import BaseModel, SecretStr
@@ -30,6 +32,8 @@ from checkpointers import RedisSaver, TypeNotAllowed, ValueNotStorable
 from checkpointers._codec import escape, frame, thread_keys, thread_of_key, unescape, unframe
 from checkpointers._pack import pack
 from checkpointers._serial import SafeSerializer, type_names
+
+T = TypeVar("T")
 
 
 class Colour(enum.Enum):
@@ -340,3 +344,49 @@ def test_types_in_lists_of_many_siblings_are_all_allowed(monkeypatch: pytest.Mon
 def test_a_class_whose_hints_cannot_be_resolved_is_allowed_alone() -> None:
     hidden = dataclasses.make_dataclass("Hidden", [("a", "ForTypeCheckersAlone")])
     assert {name for _module, name in type_names([hidden])} == {"Hidden"}
+
+
+class Wrapped(BaseModel, Generic[T]):
+    inner: T
+
+
+@dataclasses.dataclass
+class Calls:
+    confidence: dict[tuple[str, str], float]
+
+
+def test_generic_models_tuple_keys_and_class_references_come_back(saver: RedisSaver) -> None:
+    saver.allow([Wrapped, Calls])
+    values = [
+        Wrapped[Inner](inner=INNER),
+        Wrapped[Wrapped[Inner]](inner=Wrapped[Inner](inner=INNER)),
+        Wrapped[dict[str, int]](inner={"a": 1}),
+        Wrapped[type[Inner]](inner=Inner),
+        Calls({("a", "b"): 0.9}),
+        datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")),
+    ]
+    config = put_values(saver, config_of(str(uuid.uuid4())), a=values)
+    got = (saver.get(config) or {})["channel_values"]["a"]
+    assert got == values
+    assert [type(value) for value in got] == [type(value) for value in values]
+    assert got[-1].fold == 1
+    assert str(got[-1]) == "2026-10-25 02:30:00+01:00"
+
+
+def test_advice_is_given_only_where_it_helps(saver: RedisSaver) -> None:
+    """A tool is a model, but what it calls is code: no list makes it data."""
+
+    @tool
+    def add(x: int) -> int:
+        """Add."""
+        return x
+
+    config = config_of(str(uuid.uuid4()))
+    with pytest.raises(
+        ValueNotStorable, match=r"\['tools'\]\[0\]\.func it holds a function.*Store what it is"
+    ) as caught:
+        put_values(saver, config, state={"tools": [add]})
+    assert "allow=" not in str(caught.value)
+    # Every class that is missing is in the one line.
+    with pytest.raises(ValueNotStorable, match=r"\[0\] it holds .*allow=\[Branch, Leaf, Stranger\]\)  # from"):
+        put_values(saver, config, state=[Branch(Leaf(1)), Stranger(name="x")])
