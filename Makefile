@@ -19,7 +19,8 @@ test: $(STAMP) check ## everything that is tested
 	$(BIN)/python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder
 
 fuzz: $(STAMP) ## new random examples for the property tests, for some minutes
-	SUREFOOT_TEST_HYPOTHESIS=fuzz $(BIN)/python -m pytest -q --timeout 1800 tests/test_call_reask.py tests/test_checks.py tests/test_reducers.py
+	SUREFOOT_TEST_HYPOTHESIS=fuzz $(BIN)/python -m pytest -q --timeout 1800 tests/test_saver_values.py \
+		tests/test_call_reask.py tests/test_checks.py tests/test_reducers.py
 
 check: lint types layers ## style, types and import layers
 

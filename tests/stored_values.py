@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import dataclasses
 import datetime as dt
@@ -13,10 +14,12 @@ import types
 import uuid
 import zoneinfo
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import attrs
 import numpy as np
+from dateutil import tz  # type: ignore[import-untyped]
 from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_core.messages import (
@@ -31,7 +34,19 @@ from langchain_core.messages import (
 )
 from langgraph.store.base import Item
 from langgraph.types import Command, Interrupt, Overwrite, Send
-from pydantic import AnyUrl, BaseModel, ConfigDict, Field, PrivateAttr, RootModel, SecretStr, field_validator
+from pydantic import (
+    AnyUrl,
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    PostgresDsn,
+    PrivateAttr,
+    RootModel,
+    SecretStr,
+    field_validator,
+    v1,
+)
 from pydantic_core import TzInfo
 
 T = TypeVar("T")
@@ -217,6 +232,8 @@ def shown(value: Any) -> Any:
         held = shown({**getattr(value, "__dict__", {}), **slots})
     elif isinstance(value, SecretStr):
         held = value.get_secret_value()
+    elif isinstance(value, (types.SimpleNamespace, v1.BaseModel)):
+        held = (shown(vars(value)), getattr(value, "_b", None))
     else:
         held = repr(value)
     return kind, held
@@ -398,3 +415,47 @@ wrappers: list[Any] = [
     lambda v: Document("d", metadata={"a": v}), lambda v: _object_array([v]), lambda v: ValueError(v),
     lambda v: Names([v]),
 ]  # fmt: skip
+
+
+class OldModel(v1.BaseModel):
+    a: Any = None
+    _b: Any = v1.PrivateAttr(default=1)
+
+
+def documented() -> list[list[Any]]:
+    """Return values of each row of the table in `docs/how-to/saver.md`, in its order; the last row is refused."""
+    berlin = zoneinfo.ZoneInfo("Europe/Berlin")
+    message = AIMessage("x", additional_kwargs={"parsed": SearchStep(query=1)})
+    failed = ValueError("bad")
+    failed.add_note("why")
+    return [
+        [None, True, 2**70, -1, float("nan"), 1j, "\ud800", b"x", bytearray(b"x"), [bytearray(b"x")]],
+        [[1], (1,), {(1, 2)}, frozenset({1}), range(3), slice(1), ...],
+        [{"a": 1, 1: 2, (1, "b"): 3, None: 4, dt.date(2026, 1, 2): 5, Colour.RED: 6, Point(1): 7, frozenset({1}): 8}],
+        [collections.deque([1], 2), collections.defaultdict(list, a=[1]), collections.OrderedDict(b=1, a=2),
+         collections.Counter("aab"), collections.ChainMap({"a": 1}, {"b": 2})],
+        [types.MappingProxyType({"a": 1}), types.SimpleNamespace(a=1), array.array("d", [1.5])],
+        [Decimal("1.10"), Fraction(1, 3), uuid.UUID(int=7), pathlib.Path("/a"), re.compile("a+", re.IGNORECASE),
+         ipaddress.ip_address("::1"), ipaddress.ip_network("10.0.0.0/8")],
+        [dt.datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=berlin), dt.date(2026, 1, 2), dt.time(1, tzinfo=dt.UTC),
+         dt.timedelta(1), dt.timezone(dt.timedelta(hours=1), "name"), berlin, TzInfo(3600),
+         dt.datetime(2026, 1, 1, tzinfo=tz.tzutc()), dt.datetime(2026, 1, 1, tzinfo=tz.tzoffset("x", 3600))],
+        [AnyUrl("http://x.y/z"), HttpUrl("http://x.y"), PostgresDsn("postgres://a,b/c")],
+        [Colour.PAIR, Rights.READ | Rights.WRITE, Level.HIGH, Job.Phase.READY],
+        [Tally([1]), Point(1), Deep([1], child=Point(2)), Drawn(1), Pair(1, 2)],
+        [Plan(steps=[SearchStep(query=1)]), Box[int](content=1), Names([1]), OldModel(a=(1,)), Open(a=1, b=2),
+         Order(orderId=1, shipTo=Address(cityName="x")), _with(Counted(n=1), _seen={1})],
+        [HumanMessage("x"), message, Document("x", metadata={"a": (1,)}), message.text,
+         ToolMessage("x", tool_call_id="1", artifact=[Document("x")])],
+        [Send("n", (1,)), Command(update={"a": (1,)}, goto=[Send("n", 1)]), Interrupt((1,), id="i"), Overwrite((1,)),
+         Item(value={}, key="k", namespace=("n",), created_at=WHEN, updated_at=WHEN)],
+        [failed, OSError(2, "no", "f"), OutOfStock("shoe", 1), KeyError("k"), ExceptionGroup("g", [failed])],
+        [UserId("u"), Amount("1.50"), _with(Rows([1]), name=(1,)), Table(a=1), Moment(2026, 1, 2)],
+        [np.arange(3.0), np.float32(1.5), np.array([{"a": 1}, None]), np.array([(1, 2.5)], dtype="i4,f8"),
+         np.array(["2026-01-01"], dtype="M8[D]"), np.datetime64("2026-01-01"), np.asfortranarray([[1, 2], [3, 4]])],
+        [int, Step, collections.OrderedDict],
+        bad_values(),
+    ]  # fmt: skip
+
+
+ALLOW.append(OldModel)
