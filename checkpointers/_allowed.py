@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_TYPES  # what LangGraph's own serializer always rebuilds
+from pydantic import BaseModel
 
 from ._kinds import is_data
 
@@ -205,7 +206,7 @@ def _parts_of(annotation: Any) -> Iterable[Any]:
 
 def _hints_of(cls: type[Any]) -> Iterable[Any]:
     """Return the annotations of a class's fields, a model's private ones too."""
-    if hasattr(cls, "__pydantic_fields__"):
+    if issubclass(cls, BaseModel):
         hints = [field.annotation for field in cls.__pydantic_fields__.values()]
         private = cls.__private_attributes__
         return [*hints, *(hint for name, hint in _resolved(cls).items() if name in private)] if private else hints

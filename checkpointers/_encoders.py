@@ -30,6 +30,7 @@ from ._standard import SPECS, Unfit, is_numpy, numpy_parts, stored_as
 from ._typed import CLASS, DELTA, FAST, FIELDS, FROZENSET, NUMPY, PLAIN, SET, TUPLE, Encoder, Encoders, Pack
 
 _NIL: Final = packb(None)
+_EMPTY: Final = packb({})
 _MODEL, _DATACLASS, _TUPLE, _ENUM, _EXCEPTION, _EXTENDED, _OBJECT = map(int, Kind)
 
 
@@ -100,9 +101,14 @@ def _model_encoder(cls: Any, reference: bytes) -> Encoder:
             fields = {name: held[name] for name in fields if name in held}
         if extra is None and private is None and not has_slots:
             return Ext(_MODEL, short + given_of(obj.__pydantic_fields_set__) + pack(fields, FIELDS))
-        slots = {name: value for name, value in attributes_of(obj).items() if name not in obj.__dict__}
-        rest = [_NIL if part is None else pack(part, FIELDS) for part in (extra, private, slots or None)]
-        return Ext(_MODEL, long + given_of(obj.__pydantic_fields_set__) + pack(fields, FIELDS) + b"".join(rest))
+        slots = _NIL
+        if has_slots:
+            held = attributes_of(obj)
+            slots = pack({name: value for name, value in held.items() if name not in obj.__dict__}, FIELDS)
+        more = (_NIL if extra is None else pack(extra, FIELDS) if extra else _EMPTY) + (
+            _NIL if private is None else pack(private, FIELDS)
+        )
+        return Ext(_MODEL, long + given_of(obj.__pydantic_fields_set__) + pack(fields, FIELDS) + more + slots)
 
     return encode
 

@@ -128,7 +128,7 @@ def marks_of(values: Sequence[Any]) -> Marks | None:
         if kind is str or kind is bytes:
             size += len(value)
             continue
-        if kind in _ATOMS or isinstance(value, enum.Enum) or _is_text(kind):
+        if kind in _ATOMS or isinstance(value, enum.Enum):
             continue
         if kind is list or kind is tuple:
             found[_LISTS].append(value)
@@ -149,7 +149,7 @@ def marks_of(values: Sequence[Any]) -> Marks | None:
         elif _holds_in_dict(kind):
             found[_FIELDS].append(value)
             left.extend(vars(value).values())
-        else:
+        elif not _is_text(kind):
             return None
     return None
 

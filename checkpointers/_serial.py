@@ -20,7 +20,7 @@ from ._allowed import AllowedType, AllowList, AnyClass, type_names
 from ._encoders import make_encoder
 from ._read_typed import Reader
 from ._refusals import Found, refused_reading, refused_writing
-from ._typed import FAST, NATIVE, Encoders, Exact, NotFast, check_natives, fast_pack, may_hold_buffers
+from ._typed import FAST, NATIVE, SCALARS, Encoders, Exact, NotFast, check_natives, fast_pack, may_hold_buffers
 from .errors import TypeNotAllowed, ValueNotStorable
 
 __all__ = ["AllowedType", "SafeSerializer", "type_names"]
@@ -104,20 +104,22 @@ class SafeSerializer(JsonPlusSerializer):
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
         """Store a value with its type; raises `ValueNotStorable`, naming the part, when it could not be read back."""
         kind = type(obj)
-        if kind is bytes:
-            return "bytes", obj
-        if obj is None:
-            return "null", b""
-        if kind is bytearray:
-            return "bytearray", bytes(obj)
         try:
-            if kind in NATIVE and (kind is not list or not obj or type(obj[0]) in NATIVE):
+            if kind in SCALARS:
+                return "msgpack", packb(obj)
+            if kind is dict or (kind is list and (not obj or type(obj[0]) in NATIVE)):
                 data = packb(obj, None, FAST)
                 if may_hold_buffers(data):
                     check_natives(obj, plain=True)
                 return "msgpack", data
         except (TypeError, NotFast):
             pass
+        if obj is None:
+            return "null", b""
+        if kind is bytes:
+            return "bytes", obj
+        if kind is bytearray:
+            return "bytearray", bytes(obj)
         for pack in self._packs:
             try:
                 return TYPED, pack(obj)

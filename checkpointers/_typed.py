@@ -37,6 +37,8 @@ FAST: Final = (
 EXACT: Final = FAST | ormsgpack.OPT_NON_STR_KEYS
 NATIVE: Final = frozenset({str, int, float, bool, type(None), bytes, list, dict})
 """Types that msgpack has."""
+SCALARS: Final = frozenset({str, int, float, bool})
+"""Those of them that are a value as a whole, and the most frequent ones."""
 _KEYS: Final = frozenset({str, int, float, bool, bytes, type(None)})
 """Types of keys that msgpack has."""
 
@@ -66,7 +68,8 @@ def fast_pack(encoders: Encoders, encoder_of: Callable[[type[Any]], Encoder], *,
 
     def pack(value: Any, depth: int = 0) -> bytes:  # noqa: ARG001 - the exact way uses it
         data = packb(value, default, option)
-        if keys or may_hold_buffers(data):
+        # As `may_hold_buffers`, without a call: this is done for each object.
+        if keys or b"\xc4" in data or b"\xc5" in data or b"\xc6" in data:
             check_natives(value, keys=keys)
         return data
 
