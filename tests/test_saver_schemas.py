@@ -89,8 +89,8 @@ def saver(valkey_url: str) -> Iterator[RedisSaver]:
 
 
 @pytest.fixture(params=["plain", "encrypted"])
-def url_and_keys(request: pytest.FixtureRequest, valkey_url: str) -> tuple[str, Encryption | None]:
-    return valkey_url, None if request.param == "plain" else Encryption({"k": os.urandom(32)})
+def url_and_keys(request: pytest.FixtureRequest, valkey_url: str, sealed_url: str) -> tuple[str, Encryption | None]:
+    return (valkey_url, None) if request.param == "plain" else (sealed_url, Encryption({"k": os.urandom(32)}))
 
 
 def check(values: Any) -> None:
