@@ -28,10 +28,11 @@ from langchain_core.exceptions import (
 from pydantic import BaseModel, ValidationError
 
 from nodes.call import EndpointRefusal, classify_error
-from nodes.call.classify import retry_after
+from nodes.call.waits import retry_after
 from nodes.errors import (
     BudgetSpent,
     CallTimeout,
+    ContextTooLong,
     InvalidOutput,
     Permanent,
     Throttled,
@@ -52,7 +53,7 @@ SECRET = "sk-secret-in-a-message"
         (ModelNotFoundError(SECRET), EndpointRefusal),
         (ModelPermissionDeniedError(SECRET), Permanent),
         (ModelInvalidRequestError(SECRET), Permanent),
-        (ContextOverflowError(SECRET), Permanent),
+        (ContextOverflowError(SECRET), ContextTooLong),
         (TimeoutError(SECRET), CallTimeout),
         (httpx.ReadTimeout(SECRET), CallTimeout),
         (httpx2.ReadTimeout(SECRET), CallTimeout),

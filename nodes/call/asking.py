@@ -72,6 +72,7 @@ class Asking:
     async def _adapt(self, wish: Wish) -> tuple[chat.Answer, Abilities]:
         """Send a request, with fewer parameters as long as the endpoint complains about one of them."""
         abilities = _contacts.abilities(self.endpoint)
+        tried = {abilities}
         for last in (*[False] * MOST_ADAPTATIONS, True):
             parameters = wish.parameters(abilities)
             shot = Shot(self.endpoint, wish.prompt(abilities), parameters, self.cost, wish)
@@ -84,11 +85,12 @@ class Asking:
                 return result, abilities
             complaint = complaint_of(result.raw)
             fewer = weaker(abilities, parameters, complaint) if complaint and not last else None
-            if fewer is None:
+            if fewer is None or fewer in tried:
                 if not isinstance(result.error, Throttled | Transient):
                     _contacts.known(self.endpoint, wish.features)
                 raise result.error from None
             abilities = fewer
+            tried.add(fewer)
         raise AssertionError("the last round returns or raises")
 
     async def _request(self, shot: Shot) -> chat.Answer | Failed:
