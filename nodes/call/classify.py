@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from nodes.call.endpoint import host_of
 from nodes.call.guard import HaltScope
-from nodes.call.reports import Report, is_error_body, read_report
+from nodes.call.reports import Report, ReportedError, is_error_body, read_report
 from nodes.call.waits import retry_after
 from nodes.errors import (
     CallError,
@@ -153,6 +153,8 @@ def _not_found(status: int, where: str, model: str, report: Report) -> Configura
 
 def _report_of(error: BaseException, kinds: set[str]) -> Report | None:
     """Return what an exception of a client tells about an answer of the endpoint, None for one without an answer."""
+    if isinstance(error, ReportedError):
+        return error.report
     status = getattr(error, "status_code", None)
     response = getattr(error, "response", None)
     if status is None and any(kind.endswith(".HTTPStatusError") for kind in kinds):
@@ -234,6 +236,14 @@ def _never_connected(error: BaseException) -> bool:
 
 
 def never_sent(error: BaseException) -> bool:
-    """Tell whether a failed request cannot have cost anything: refused with a status, or never sent."""
+    """Tell whether a failed request cannot have cost anything: refused with a status, or never sent.
+
+    A generation that the endpoint itself found to be invalid was made, and may be billed.
+    """
     status = getattr(error, "status_code", None)
-    return (isinstance(status, int) and status >= 400) or _never_connected(error)
+    refused = isinstance(status, int) and status >= 400 and read_report(_body(error), status).fault != "generation"
+    return refused or (isinstance(error, ReportedError) and error.refused) or _never_connected(error)
+
+
+def _body(error: BaseException) -> object:
+    return getattr(error, "body", None) or str(error)

@@ -11,6 +11,8 @@ from nodes.call.maker_answers import BAD_WORDS, ENDINGS, Ending
 from nodes.errors import CallError, InvalidOutput, Refused, Transient, Truncated
 
 _SAFE: Final = re.compile(r"[\w.:/ -]{1,40}")
+_AT_LIMIT: Final = frozenset({"length", "max_tokens", "max_output_tokens", "token_limit", "limit", "incomplete"})
+_HTML: Final = re.compile(r"\s*(<!doctype html|<html\b)", re.IGNORECASE)
 _FINISHED: Final = re.compile(r"(?:[.!?…。！？؟।]|```)[\"'”’»)\]*_`]*\s*\Z")
 """The end of a finished sentence, or of a block of code."""
 
@@ -41,8 +43,9 @@ def fault_of_ending(reason: str) -> CallError | None:
     """Return the error that a finish reason itself means: for all but whole answers and unknown reasons."""
     match ending_of(reason):
         case "cut":
-            at_limit = normal(reason) in ("length", "max_tokens", "model_length", "max_output_tokens", "token_limit")
-            return Truncated(f"the answer was cut off {'at the token limit' if at_limit else named(reason)}")
+            if normal(reason) in _AT_LIMIT:
+                return Truncated("the answer was cut off at the token limit: raise max_tokens")
+            return Truncated(f"the answer was cut off {named(reason)}")
         case "withheld":
             return Refused(f"a content filter withheld the answer {named(reason)}")
         case "broken":
@@ -71,6 +74,11 @@ def looks_finished(text: str) -> bool:
     if said[:1] in ("{", "[") and is_json(said):
         return True
     return bool(_FINISHED.search(said)) and said.count("```") % 2 == 0
+
+
+def is_web_page(text: str) -> bool:
+    """Tell whether a text is the page of a proxy."""
+    return bool(_HTML.match(text))
 
 
 def is_json(text: str) -> bool:

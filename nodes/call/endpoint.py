@@ -100,8 +100,8 @@ _SCHEMA_WORDS: Final = re.compile(
     r"response[_ ]?format|json[_ ]?schema|json[_ ]?object|structured[ _-]?output|guided|grammar", re.IGNORECASE
 )
 _ABOUT_THE_VALUE: Final = re.compile(
-    r"too (?:large|long|high|big|many|small|low)|exceed|greater|less than|at (?:most|least)|maximum|minimum|out of range|"
-    r"\bmust be\b|between|positive"
+    r"too (?:large|long|high|big|many|small|low)|exceed|greater|less than|at (?:most|least)|maximum|minimum|"
+    r"out of range|\bmust be\b|between|positive"
 )
 """Words of a complaint about how much was asked for: under another name it is as much."""
 _UNNAMED: Final = re.compile(

@@ -182,8 +182,9 @@ WORDS: Final[tuple[tuple[Fault, str, str], ...]] = (
     ("generation", "Ollama, OpenAI", r"error parsing tool call|model produced invalid content"),
     ("throttle", "everybody", r"rate[ _-]?limit|too many requests|(?:tokens|requests) per (?:min|day|hour)"),
 )
-"""Fault, makers and wording, for what no code of the same error tells: the last evidence; the first match counts. From docs.litellm.ai/docs/exception_mapping, the issue trackers of vLLM (#42474, #20409), llama.cpp, Ollama and LM
-Studio, and the error pages named above. All in lower case."""
+"""Fault, makers and wording in lower case, for what no code of the same error tells: the last evidence, of which the
+first match counts. From docs.litellm.ai/docs/exception_mapping, the issue trackers of vLLM (#42474, #20409), llama.cpp,
+Ollama and LM Studio, and the error pages named above."""
 
 QUOTA_OF_TIME: Final = re.compile(
     r"per[ _-]?(?:second|minute|min|hour|day|request)\b|perminute|perday|persecond|\b[rt]p[mds]\b|(?:retry|again) in \d"

@@ -96,6 +96,11 @@ def _closings(text: str) -> list[tuple[int, int]]:
     return sorted(found)
 
 
+def closes_only(text: str) -> bool:
+    """Tell whether a text begins inside of the reasoning: it closes what it never opened."""
+    return _opened(text) is None and bool(_closings(text))
+
+
 def _masked(text: str) -> str:
     """Blank out code, so that nothing is found inside of it."""
     return _CODE.sub(lambda match: " " * len(match[0]), text)
@@ -169,7 +174,7 @@ class ReasoningFilter:
             return ""
         self._begun = True
         held, self._held = self._held, ""
-        return held
+        return held.lstrip() if self.hidden else held
 
     def _leave(self) -> str:
         closings = [self._closing] if self._closing is not None else [closing for _, closing in _PAIRS]
@@ -203,3 +208,24 @@ def _may_open(text: str) -> bool:
 
 
 _OPENINGS: Final = tuple(opening.replace("\\", "").lower() for opening, _ in REASONING_TAGS)
+
+
+_closing_only: set[tuple[str, str]] = set()
+
+
+def note_closing_only(key_id: str, model: str) -> None:
+    """Remember that an endpoint's answers begin inside of the reasoning, with a closing tag only.
+
+    That is what the templates of many reasoning models do: they open it at the end of the prompt (vllm#13125).
+    """
+    _closing_only.add((key_id, model))
+
+
+def begins_inside(key_id: str, model: str) -> bool:
+    """Tell whether answers of an endpoint were seen to begin inside of the reasoning."""
+    return (key_id, model) in _closing_only
+
+
+def forget_closing_only() -> None:
+    """Forget what was learned; for tests."""
+    _closing_only.clear()

@@ -25,6 +25,16 @@ _LONGEST: Final = 20_000
 """Characters of an error that are looked at."""
 
 
+class ReportedError(Exception):
+    """An error that an endpoint put into an answer with status 200, or into a stream that had begun."""
+
+    def __init__(self, body: object, headers: Mapping[str, str] | None = None, *, begun: bool = False) -> None:
+        super().__init__("the endpoint reported an error")
+        self.report = read_report(body, None, headers)
+        self.refused = not begun and 400 <= (self.report.status or 0) < 500
+        """Whether nothing can have been generated, so that it costs nothing."""
+
+
 @dataclass
 class Report:
     """What an error says, in one form for all makers."""
