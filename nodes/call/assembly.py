@@ -85,6 +85,11 @@ class Assembly:
             return ChatGenerationChunk(message=AIMessageChunk(**fields | update), generation_info=info or None)
         return ChatGenerationChunk(message=message.model_copy(update=update), generation_info=info or None)
 
+    @property
+    def torn(self) -> bool:
+        """Whether the arguments of a tool call end before their end: LangChain makes one up where they are cut."""
+        return any(arguments_of(call.args) is None for call in self._calls)
+
     def rest(self) -> Iterator[ChatGenerationChunk]:
         """Yield what was held back until the end."""
         text = self.hiding.add(self.text.rest()) + self.hiding.rest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from typing import Final
 
 from nodes.call.jsontext import decode
@@ -58,7 +59,9 @@ def fault_of_ending(reason: str) -> CallError | None:
 def doubt_about(reason: str) -> Truncated:
     """Return the error for an answer of which nothing tells that it is whole."""
     if normal(reason):
-        return Truncated(f"the answer may be cut off: {named(reason)} is none that is known to be good")
+        return Truncated(
+            f"the answer may be cut off: it ended for a reason that is not known to be good {named(reason)}"
+        )
     return Truncated("the answer may be cut off: the endpoint did not say why it ended, and its text does not tell")
 
 
@@ -74,6 +77,11 @@ def looks_finished(text: str) -> bool:
     if said[:1] in ("{", "[") and is_json(said):
         return True
     return bool(_FINISHED.search(said)) and said.count("```") % 2 == 0
+
+
+def is_blank(text: str) -> bool:
+    """Tell whether a text shows nothing: white space, and characters of no width."""
+    return all(char.isspace() or unicodedata.category(char) == "Cf" for char in text)
 
 
 def is_web_page(text: str) -> bool:

@@ -34,7 +34,7 @@ from nodes.call.message import (
     result_of,
     without_reasoning,
 )
-from nodes.call.openai_wire import no_completion
+from nodes.call.openai_wire import no_completion, unread
 from nodes.call.pace import Pace, paced
 from nodes.call.passage import Passage, passage
 from nodes.call.prices import Price, free_price, price
@@ -126,7 +126,12 @@ class Lane:
             way.taken_s = pace.waited_s
             message, reason = message_chunk_to_message(whole.message), reason_of(whole.message, whole.generation_info)
             known = Evidence(
-                parts.reason or reason, sent.get("tools"), self.reports, request.max_tokens, closed=parts.closed
+                parts.reason or reason,
+                sent.get("tools"),
+                self.reports,
+                request.max_tokens,
+                closed=parts.closed,
+                torn=parts.torn,
             )
             message = self._settle(way, request, message, cost, known)
             if self.reports and not known.reason and not parts.closed:
@@ -168,7 +173,8 @@ class Lane:
         """Charge a failure and raise it in our own words."""
         try:
             yield
-        except Exception as raw:
+        except Exception as caught:
+            raw = unread(caught, self.endpoint.host) if self.speaks_openai else caught
             error = classify_error(raw, host=self.endpoint.host, model=self.endpoint.model)
             error = error or Permanent(f"the client failed ({type(raw).__name__})")
             way.charge = Charge.of_failure(raw, error, request.worst_microusd)

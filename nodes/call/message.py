@@ -15,6 +15,7 @@ from nodes.call.endings import (
     doubt_about,
     ending_of,
     fault_of_ending,
+    is_blank,
     is_json,
     is_web_page,
     looks_finished,
@@ -62,6 +63,8 @@ class Evidence:
     """Token limit of the answer; 0 when it is not known."""
     closed: bool = True
     """Whether the endpoint told in another way that it was done: an answer in one piece, or usage at the very end."""
+    torn: bool = False
+    """Whether the arguments of a tool call were cut off."""
 
 
 def without_reasoning(message: BaseMessage) -> BaseMessage:
@@ -85,13 +88,15 @@ def complaint_about(message: BaseMessage, known: Evidence) -> CallError | None:
         return Refused("the model declined to answer")
     if (fault := fault_of_ending(known.reason)) is not None:
         return fault
+    if known.torn:
+        return InvalidOutput("a tool call has arguments that are no JSON object")
     if (wrong := complaint_about_calls(message, known.reason, known.tools)) is not None:
         return wrong
     text = message.text
     calls = bool(calls_of(message) or message.additional_kwargs.get("function_call"))
     if is_web_page(text):
         return Transient("the endpoint answered with a web page instead of a completion")
-    if not calls and not text.strip() and not _other_content(message):
+    if not calls and is_blank(text) and not _other_content(message):
         reasoned = any(message.additional_kwargs.get(name) for name in ("reasoning_content", "reasoning"))
         return InvalidOutput("the answer is empty" + (": the model only reasoned" if reasoned else ""))
     if ending_of(known.reason) is not None:

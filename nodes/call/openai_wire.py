@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from nodes.call.endpoint import host_of
 from nodes.call.reports import ReportedError, is_error_body
 from nodes.errors import Transient
@@ -27,6 +29,30 @@ class NoCompletion(Transient):
 def no_completion(host: str) -> NoCompletion:
     """Return the error that says so."""
     return NoCompletion(f"{host} answered with something that is no chat completion")
+
+
+def unread(error: Exception, host: str) -> Exception:
+    """Return what the endpoint sent where the client stumbled over it, else the exception itself.
+
+    The client's parser of structured answers meets a body before anybody else does, and LangChain then leaves the
+    response on the exception; OpenAI's Responses raise a `ValueError` that holds the error as an object.
+    """
+    if not isinstance(error, ValueError | TypeError | KeyError | IndexError | AttributeError):
+        return error
+    if isinstance(error, json.JSONDecodeError):
+        return no_completion(host)
+    held = error.args[0] if error.args else None
+    dump = getattr(held, "model_dump", None)
+    if isinstance(error, ValueError) and (isinstance(held, Mapping) or dump):
+        return ReportedError(held if dump is None else dump())
+    response = getattr(error, "response", None)
+    if response is None or isinstance(error, ValidationError):
+        return error
+    try:
+        body = response.json()
+    except ValueError:
+        return no_completion(host)
+    return ReportedError(body) if is_error_body(body) else no_completion(host)
 
 
 class OpenAIWire:
@@ -52,7 +78,11 @@ class OpenAIWire:
         if not isinstance(choices[0].get("message"), dict):
             raise no_completion(self._host())
         for choice in response["choices"] if isinstance(response, dict) else response.choices:
-            _mend_calls(_field(_field(choice, "message"), "tool_calls"))
+            message = _field(choice, "message")
+            _mend_calls(_field(message, "tool_calls"))
+            if not _field(message, "role"):
+                # LangChain would take it for a message of somebody else's, and fail.
+                _set(message, "role", "assistant")
         return super()._create_chat_result(response, generation_info)  # type: ignore[misc] # of the model it is put before
 
     def _convert_chunk_to_generation_chunk(

@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from nodes.call.endings import doubt_about, ending_of, fault_of_ending, is_web_page, looks_finished
+from nodes.call.endings import doubt_about, ending_of, fault_of_ending, is_blank, is_web_page, looks_finished
 from nodes.call.jsontext import (
     decode,
     decode_encoded,
@@ -66,7 +66,7 @@ def parse_text(
         raise fault
     spoken = split_reasoning(text)
     said = spoken.answer.strip()
-    if not said:
+    if is_blank(said):
         raise InvalidOutput(
             "the answer is empty: the model only reasoned" if spoken.reasoning else "the answer is empty"
         )
@@ -97,7 +97,7 @@ def parse(text: str, schema: type[M], *, finish_reason: str = "stop", refused: b
 def _check_form(text: str, finish_reason: str, refused: bool) -> None:
     if refused:
         raise Refused("the model declined to answer")
-    if not text.strip():
+    if is_blank(text):
         if ending_of(finish_reason) == "cut":
             raise Truncated("the token limit was reached before the answer began")
         raise fault_of_ending(finish_reason) or InvalidOutput("the answer is empty")

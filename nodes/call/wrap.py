@@ -52,9 +52,9 @@ def guard(
     genai-prices know; "free" for one that costs nothing.
     Requests raise `CallError`s (`Throttled`, `CallTimeout`, `Truncated`, ...) and `StopRun`s instead of the client's
     exceptions. Only an answer that is known to be whole and good passes: one that was cut off, also by a stream that
-    just ends, or ended for a reason that nobody knows, is `Truncated`; an empty one, and tool calls that cannot be carried
-    out, are `InvalidOutput`. Reasoning in tags is moved to `additional_kwargs["reasoning_content"]`. Tell the model to
-    report the usage of streams (`stream_usage=True`): one that does not is charged its worst case.
+    just ends, or ended for a reason that nobody knows, is `Truncated`; an empty one, and tool calls that cannot be
+    carried out, are `InvalidOutput`. Reasoning in tags is moved to `additional_kwargs["reasoning_content"]`. Tell the
+    model to report the usage of streams (`stream_usage=True`): one that does not is charged its worst case.
     Raises `ConfigurationError` for anything but a chat model.
     """
     if not isinstance(model, BaseChatModel):
