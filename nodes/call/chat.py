@@ -18,7 +18,7 @@ from langchain_core.messages import BaseMessage
 from pydantic import SecretStr
 
 from nodes.call.endpoint import Endpoint
-from nodes.call.openai_wire import careful_model, no_completion
+from nodes.call.openai_wire import careful_model, no_completion, unread
 from nodes.call.prices import TokenUsage, output_of
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ async def send(
 
 @contextmanager
 def completions_only(endpoint: Endpoint) -> Iterator[None]:
-    """Raise `NoCompletion` where the client stumbles over a body that is no completion; its message quotes the body."""
+    """Raise `ReportedError` or `NoCompletion` where the client stumbles over a body: its own message quotes it."""
     import openai
 
     try:
@@ -89,8 +89,9 @@ def completions_only(endpoint: Endpoint) -> Iterator[None]:
         raise no_completion(endpoint.host) from None
     except (openai.OpenAIError, OSError):
         raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-        raise no_completion(endpoint.host) from None
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        read = unread(error, endpoint.host)
+        raise (no_completion(endpoint.host) if read is error else read) from None
 
 
 def _from_message(message: Any) -> Answer:

@@ -70,7 +70,9 @@ class Report:
         if by_code == "throttle" and by_words == "context":
             # Larger than the whole limit of a minute: it never fits, however long one waits.
             return "context"
-        if self.never_comes_back:
+        plain = by_words == "money" and "exceeded your current quota" not in self.text
+        if self.never_comes_back or (by_code == "throttle" and plain):
+            # Words about credit are plain; those about a quota are Google's for a rate, too.
             return "money"
         if found == "money" and self.comes_back:
             return "throttle"
