@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, SecretStr
@@ -19,7 +20,7 @@ from nodes.call.maker_answers import ENDINGS
 from nodes.call.parsing import parse, parse_text
 from nodes.call.reasoning import ReasoningFilter, split_reasoning
 from nodes.errors import CallError, InvalidOutput, Refused, Transient, Truncated
-from surefoot.testing import KEY, MODEL, Fault, OpenAIEndpoint, chunk, completion, stream_of
+from surefoot.testing import KEY, MODEL, Fault, OpenAIEndpoint, body, chunk, completion, stream_of
 
 
 class Title(BaseModel):
@@ -91,6 +92,25 @@ async def test_an_unknown_reason_is_named_and_needs_proof(openai_endpoint: OpenA
     openai_endpoint.always(completion('Perhaps {"title": "Bank"} or', "vanished"))
     with pytest.raises(Truncated):
         await asked(Title)
+
+
+async def test_a_call_that_gave_no_tools_accepts_no_request_for_one(openai_endpoint: OpenAIEndpoint) -> None:
+    openai_endpoint.always(completion("Let me look that up.", "tool_calls"))
+    for schema in (None, Title):
+        with pytest.raises(InvalidOutput, match="asked for a tool, and was given none"):
+            await asked(schema)
+    # Some servers make a tool of the schema, and answer with its arguments.
+    openai_endpoint.always(completion('{"title": "Bank"}', "tool_calls"))
+    assert await asked(Title) == Title(title="Bank")
+
+
+def test_every_one_of_several_answers_is_judged(openai_endpoint: OpenAIEndpoint) -> None:
+    fault = completion("All is well.")
+    answer = json.loads(fault.raw or "")
+    second = {"index": 1, "finish_reason": "length", "message": {"role": "assistant", "content": "All is"}}
+    openai_endpoint.always(body(answer | {"choices": [*answer["choices"], second]}))
+    with pytest.raises(Truncated):
+        model_of(openai_endpoint, n=2).generate([[HumanMessage("hi")]])
 
 
 async def test_a_reason_that_looks_like_none_is_never_quoted(openai_endpoint: OpenAIEndpoint) -> None:
@@ -265,6 +285,14 @@ def test_pieces_of_any_size_give_what_the_whole_text_gives(thought: str, answer:
     shown += hiding.rest()
     assert shown == answer.lstrip()
     assert hiding.hidden == thought
+
+
+def test_a_guarded_model_leaves_json_with_tags_alone(openai_endpoint: OpenAIEndpoint) -> None:
+    text = '{"title": "It ends.</think> Not here"}'
+    openai_endpoint.always(completion(text))
+    assert model_of(openai_endpoint).invoke("hi").content == text
+    openai_endpoint.always(stream_of(chunk({"content": text[:20]}), chunk({"content": text[20:]}), chunk({}, "stop")))
+    assert "".join(one.text for one in model_of(openai_endpoint).stream("hi")) == text
 
 
 def test_a_guarded_model_keeps_reasoning_apart(openai_endpoint: OpenAIEndpoint) -> None:

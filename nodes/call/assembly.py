@@ -14,8 +14,8 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from nodes.call.cumulative import TextDeltas, UsageMeter
-from nodes.call.endings import arguments_of, normal
-from nodes.call.message import REASONS
+from nodes.call.endings import arguments_of
+from nodes.call.message import REASONS, reason_of
 from nodes.call.reasoning import ReasoningFilter
 from nodes.call.toolcalls import id_for
 
@@ -49,7 +49,7 @@ class Assembly:
     closed: bool = False
     """Whether the usage came after everything else, which an endpoint sends only when it is done."""
     _meter: UsageMeter = field(init=False)
-    _told: set[str] = field(default_factory=set)
+    _told: dict[str, Any] = field(default_factory=dict)
     _calls: list[_Call] = field(default_factory=list)
     _by_index: dict[Any, _Call] = field(default_factory=dict)
     """The call that goes on under an index as the server gives it."""
@@ -76,6 +76,7 @@ class Assembly:
         elif spoke:
             self.closed = False
         info, metadata = dict(chunk.generation_info or {}), dict(message.response_metadata)
+        self.reason = reason_of(message, info) or self.reason
         self._once(info, metadata)
         update["response_metadata"] = metadata
         if "tool_call_chunks" in update:
@@ -159,17 +160,12 @@ class Assembly:
         return usage
 
     def _once(self, info: dict[str, Any], metadata: dict[str, Any]) -> None:
-        """Note the finish reason, and drop what would be joined with itself."""
-        for holder in (info, metadata):
-            for name in REASONS:
-                if holder.get(name):
-                    self.reason = normal(holder[name])
+        """Drop what would be joined with itself."""
         for name in _ONCE:
-            if name in self._told:
-                info.pop(name, None)
-                metadata.pop(name, None)
-            elif info.get(name) or metadata.get(name):
-                self._told.add(name)
+            for holder in (info, metadata):
+                if holder.get(name) and holder[name] == self._told.get(name):
+                    del holder[name]
+            self._told[name] = info.get(name) or metadata.get(name) or self._told.get(name)
 
 
 def _flat(usage: Any) -> dict[str, Any]:

@@ -70,7 +70,10 @@ def classify_error(
     return _from_langchain(error, kinds, where, model, key)
 
 
-_TIMEOUTS: Final = {"openai.APITimeoutError", "httpx.TimeoutException", "httpx2.TimeoutException"}
+_TIMEOUTS: Final = {"openai.APITimeoutError", "httpx.TimeoutException", "httpx2.TimeoutException"} | {
+    f"{library}.APITimeoutError" for library in ("anthropic", "groq", "together", "cerebras")
+}
+"""Those libraries are made by the generator of openai's, and have its exceptions."""
 _CUT_OFF: Final = {"openai.LengthFinishReasonError"}
 _FILTER: Final = {"openai.ContentFilterFinishReasonError"}
 _CONNECTIONS: Final = {
@@ -78,6 +81,7 @@ _CONNECTIONS: Final = {
     "openai.APIResponseValidationError",
     "httpx.TransportError",
     "httpx2.TransportError",
+    *(f"{library}.APIConnectionError" for library in ("anthropic", "groq", "together", "cerebras")),
 }
 _MODEL_ERRORS: Final = "langchain_core.ModelError"
 _AGAIN: Final = frozenset({408, 409, 424, 425, 498, 499})
@@ -160,6 +164,13 @@ def _report_of(error: BaseException, kinds: set[str]) -> Report | None:
     if status is None and any(kind.endswith(".HTTPStatusError") for kind in kinds):
         status = getattr(response, "status_code", None)
         return read_report(_text_of(response) or str(error), status, _headers_of(error))
+    if isinstance(response, Mapping) and isinstance(response.get("Error"), Mapping):
+        # botocore keeps the response as a dict.
+        number = (response.get("ResponseMetadata") or {}).get("HTTPStatusCode")
+        return read_report(response["Error"], number if isinstance(number, int) else None)
+    if status is None and any(kind.startswith("google.") for kind in kinds):
+        # google.api_core and google.genai call the HTTP status a code.
+        status = getattr(error, "code", None)
     body = getattr(error, "body", None)
     if not isinstance(status, int):
         if kinds & {"langchain_core.ContextOverflowError"}:

@@ -83,8 +83,12 @@ class Lane:
             )  # fmt: skip
             message = self._settle(way, request, generation.message, cost, known)
             self._judge(message, known)
-            first = ChatGeneration(message=message, generation_info=generation.generation_info)
-            return result.model_copy(update={"generations": [first, *result.generations[1:]]})
+            read = [ChatGeneration(message=message, generation_info=generation.generation_info)]
+            for other in result.generations[1:]:
+                message = without_reasoning(other.message)
+                self._judge(message, replace(known, reason=reason_of(other.message, other.generation_info)))
+                read.append(ChatGeneration(message=message, generation_info=other.generation_info))
+            return result.model_copy(update={"generations": read})
 
     async def stream(
         self, messages: Sequence[BaseMessage], sent: dict[str, Any], chunks: AsyncIterator[ChatGenerationChunk]
@@ -137,6 +141,8 @@ class Lane:
             if self.reports and not known.reason and not parts.closed:
                 way.kept = None
                 raise Truncated("the stream ended before the answer did")
+            if parts.hiding.unfinished:
+                raise fault_of_ending(known.reason) or Truncated("the answer ends while the model is still reasoning")
             self._judge(message, known)
             if closes_only(whole.text):
                 note_closing_only(*where)

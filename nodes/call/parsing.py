@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from nodes.call.endings import doubt_about, ending_of, fault_of_ending, is_blank, is_web_page, looks_finished
+from nodes.call.endings import doubt_about, ending_of, fault_of_ending, is_blank, is_web_page, looks_finished, named
 from nodes.call.jsontext import (
     decode,
     decode_encoded,
@@ -28,7 +28,7 @@ from nodes.call.jsontext import (
     unwrap,
 )
 from nodes.call.reasoning import split_reasoning
-from nodes.errors import InvalidOutput, Refused, Transient, Truncated
+from nodes.errors import CallError, InvalidOutput, Refused, Transient, Truncated
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -64,6 +64,8 @@ def parse_text(
     _check_form(text, finish_reason, refused)
     if (fault := fault_of_ending(finish_reason)) is not None:
         raise fault
+    if ending_of(finish_reason) == "calls":
+        raise _no_tools(finish_reason)
     spoken = split_reasoning(text)
     said = spoken.answer.strip()
     if is_blank(said):
@@ -84,10 +86,12 @@ def parse(text: str, schema: type[M], *, finish_reason: str = "stop", refused: b
     """
     _check_form(text, finish_reason, refused)
     fault = fault_of_ending(finish_reason)
-    if fault is None and ending_of(finish_reason) is None:
-        fault = doubt_about(finish_reason)
     if fault is not None and not isinstance(fault, Truncated):
         raise fault
+    if ending_of(finish_reason) == "calls":
+        fault = _no_tools(finish_reason)
+    elif fault is None and ending_of(finish_reason) is None:
+        fault = doubt_about(finish_reason)
     try:
         return _parse(text, schema, cut=fault)
     except RecursionError:
@@ -105,7 +109,11 @@ def _check_form(text: str, finish_reason: str, refused: bool) -> None:
         raise Transient("the endpoint answered with a web page instead of a completion")
 
 
-def _parse(text: str, schema: type[M], *, cut: Truncated | None) -> Parsed[M]:
+def _no_tools(finish_reason: str) -> InvalidOutput:
+    return InvalidOutput(f"the model asked for a tool, and was given none {named(finish_reason)}")
+
+
+def _parse(text: str, schema: type[M], *, cut: CallError | None) -> Parsed[M]:
     found, value = decode(text.strip())
     if found:
         return _validate(value, schema, "strict")

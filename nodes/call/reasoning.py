@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from nodes.call.endings import is_json
 from nodes.call.maker_answers import REASONING_TAGS
 from nodes.errors import InvalidOutput, Truncated
 
@@ -43,6 +44,9 @@ def split_reasoning(text: str) -> Spoken:
 
     Raises `Truncated` for reasoning that never ends, and `InvalidOutput` where its end cannot be told for certain.
     """
+    if is_json(text):
+        # Tags in it are part of its values.
+        return Spoken("", text)
     if "<|channel|>" in text or text.lstrip().startswith("analysis"):
         harmony = _harmony(text)
         if harmony is not None:
@@ -98,7 +102,7 @@ def _closings(text: str) -> list[tuple[int, int]]:
 
 def closes_only(text: str) -> bool:
     """Tell whether a text begins inside of the reasoning: it closes what it never opened."""
-    return _opened(text) is None and bool(_closings(text))
+    return not is_json(text) and _opened(text) is None and bool(_closings(text))
 
 
 def _masked(text: str) -> str:
@@ -187,6 +191,11 @@ class ReasoningFilter:
         self.inside, self._closing, self._held = False, None, answer
         # Another block may follow at once.
         return self.add("") if answer else ""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the reasoning that was opened has not ended."""
+        return self._closing is not None
 
     def rest(self) -> str:
         """Return what was held back and is part of the answer; reasoning that never ended is none."""
