@@ -25,6 +25,7 @@ from langchain_core.exceptions import (
     ModelPermissionDeniedError,
     ModelRateLimitError,
     ModelTimeoutError,
+    OutputParserException,
 )
 from pydantic import BaseModel, ValidationError
 
@@ -62,6 +63,7 @@ SECRET = "sk-secret-in-a-message"
         (httpx2.ReadError(SECRET), Transient),
         (ConnectionResetError(SECRET), Transient),
         (json.JSONDecodeError("x", SECRET, 0), InvalidOutput),
+        (OutputParserException(SECRET), InvalidOutput),
         (Throttled("kept"), Throttled),
     ],
 )

@@ -364,6 +364,10 @@ def call_of(arguments: Any, name: str = "double", identity: Any = "call_1") -> d
         ),
         (completion(None, "tool_calls", tool_calls=[call_of('{"number": 4}', "")]), "names no tool"),
         (completion('<tool_call>{"name": "double"}</tool_call>'), "passed a tool call of the model on as text"),
+        (
+            completion('<|channel|>commentary<|message|>{"number": 4}<|end|>'),
+            "passed a tool call of the model on as text",
+        ),
         (completion("[TOOL_CALLS][{}]"), "passed a tool call of the model on as text"),
     ],
 )
@@ -372,6 +376,16 @@ def test_tool_calls_that_cannot_be_carried_out(openai_endpoint: OpenAIEndpoint, 
     with pytest.raises(InvalidOutput, match=words) as told:
         model_of(openai_endpoint).bind_tools([double]).invoke("hi")
     assert "delete" not in str(told.value)
+
+
+@pytest.mark.parametrize("choice", ["required", "double", "any"])
+def test_a_tool_that_had_to_be_called_and_was_not(openai_endpoint: OpenAIEndpoint, choice: str) -> None:
+    openai_endpoint.always(completion("Eight."))
+    with pytest.raises(InvalidOutput, match="though one was required"):
+        model_of(openai_endpoint).bind_tools([double], tool_choice=choice).invoke("hi")
+    with pytest.raises(InvalidOutput, match="though one was required"):
+        model_of(openai_endpoint).with_structured_output(Title, method="function_calling").invoke("hi")
+    assert model_of(openai_endpoint).bind_tools([double], tool_choice="auto").invoke("hi").text == "Eight."
 
 
 @pytest.mark.parametrize("reason", ["tool_calls", "stop", "tool_use", None])

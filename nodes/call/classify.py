@@ -65,7 +65,7 @@ def classify_error(
     if kinds & _CONNECTIONS or isinstance(error, ConnectionError):
         refused = _never_connected(error)
         return Transient(f"cannot reach {where}" if refused else f"the connection to {where} broke")
-    if isinstance(error, ValidationError | json.JSONDecodeError):
+    if isinstance(error, ValidationError | json.JSONDecodeError) or "langchain_core.OutputParserException" in kinds:
         return InvalidOutput(f"the answer does not fit: {type(error).__name__}")
     return _from_langchain(error, kinds, where, model, key)
 

@@ -29,6 +29,7 @@ from nodes.call.message import (
     charge_of,
     complaint_about,
     keep,
+    reason_kept,
     reason_of,
     recall,
     result_of,
@@ -69,7 +70,7 @@ class Lane:
         async with passage(request, call.usage, call.allow) as way:
             if way.replay is not None:
                 message, way.charge = recall(way.replay)
-                self._judge(message, Evidence(reason_of(message), sent.get("tools"), self.reports, request.max_tokens))
+                self._judge(message, self._known(sent, request, **reason_kept(way.replay)))
                 return result_of(message)
             with self._settling(way, request):
                 async with asyncio.timeout(way.timeout_s):
@@ -77,10 +78,7 @@ class Lane:
             if not result.generations:
                 raise no_completion(self.endpoint.host)
             generation = result.generations[0]
-            known = Evidence(
-                reason_of(generation.message, generation.generation_info), sent.get("tools"), self.reports,
-                request.max_tokens,
-            )  # fmt: skip
+            known = self._known(sent, request, reason_of(generation.message, generation.generation_info))
             message = self._settle(way, request, generation.message, cost, known)
             self._judge(message, known)
             read = [ChatGeneration(message=message, generation_info=generation.generation_info)]
@@ -101,7 +99,7 @@ class Lane:
         async with passage(request, call.usage, call.allow) as way:
             if way.replay is not None:
                 message, way.charge = recall(way.replay)
-                self._judge(message, Evidence(reason_of(message), sent.get("tools"), self.reports, request.max_tokens))
+                self._judge(message, self._known(sent, request, **reason_kept(way.replay)))
                 yield ChatGenerationChunk(message=AIMessageChunk(**message.model_dump(exclude={"type"})))
                 return
             limits = get_guard().limits
@@ -129,14 +127,7 @@ class Lane:
                 yield chunk
             way.taken_s = pace.waited_s
             message, reason = message_chunk_to_message(whole.message), reason_of(whole.message, whole.generation_info)
-            known = Evidence(
-                parts.reason or reason,
-                sent.get("tools"),
-                self.reports,
-                request.max_tokens,
-                closed=parts.closed,
-                torn=parts.torn,
-            )
+            known = self._known(sent, request, parts.reason or reason, closed=parts.closed, torn=parts.torn)
             message = self._settle(way, request, message, cost, known)
             if self.reports and not known.reason and not parts.closed:
                 way.kept = None
@@ -186,6 +177,13 @@ class Lane:
             way.charge = Charge.of_failure(raw, error, request.worst_microusd)
             raise error from None
 
+    def _known(
+        self, sent: dict[str, Any], request: Request, reason: str, *, closed: bool = True, torn: bool = False
+    ) -> Evidence:
+        """Return what is known of an answer beside itself."""
+        tools, choice = sent.get("tools"), sent.get("tool_choice")
+        return Evidence(reason, tools, choice, self.reports, request.max_tokens, closed, torn)
+
     def _judge(self, message: BaseMessage, known: Evidence) -> None:
         if wrong := complaint_about(message, known):
             raise wrong
@@ -198,7 +196,7 @@ class Lane:
         if isinstance(broken := fault_of_ending(known.reason), Transient):
             way.charge = replace(way.charge, outcome=broken.outcome, error=str(broken))
         message = without_reasoning(message)
-        way.kept = keep(message, way.charge) if request.call_id else None
+        way.kept = keep(message, way.charge, known) if request.call_id else None
         return message
 
 

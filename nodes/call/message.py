@@ -57,6 +57,8 @@ class Evidence:
     reason: str
     tools: object = None
     """The tools that were sent, as they were sent."""
+    choice: object = None
+    """The `tool_choice` that was sent."""
     reports: bool = True
     """Whether the model is one that says why an answer ended."""
     limit: int = 0
@@ -90,7 +92,7 @@ def complaint_about(message: BaseMessage, known: Evidence) -> CallError | None:
         return fault
     if known.torn:
         return InvalidOutput("a tool call has arguments that are no JSON object")
-    if (wrong := complaint_about_calls(message, known.reason, known.tools)) is not None:
+    if (wrong := complaint_about_calls(message, known.reason, known.tools, known.choice)) is not None:
         return wrong
     text = message.text
     calls = bool(calls_of(message) or message.additional_kwargs.get("function_call"))
@@ -140,7 +142,7 @@ def charge_of(message: BaseMessage, cost: Price, worst: int) -> Charge:
     return Charge("ok", cost.actual(usage), usage.input, usage.output)
 
 
-def keep(message: BaseMessage, charge: Charge) -> dict[str, Any] | None:
+def keep(message: BaseMessage, charge: Charge, known: Evidence) -> dict[str, Any] | None:
     """Return a message and its cost as JSON-able data; None for a message that has no such form."""
     extra = {
         # The client parses structured answers by itself; the parser after it takes the dict as well.
@@ -150,12 +152,20 @@ def keep(message: BaseMessage, charge: Charge) -> dict[str, Any] | None:
     plain = AIMessage.model_validate(message.model_dump(exclude={"type", "chunk_position", "tool_call_chunks"}))
     said = message_to_dict(plain.model_copy(update={"additional_kwargs": extra}))
     tokens = (charge.tokens_in, charge.tokens_out)
-    kept = {"message": said, "cost": charge.cost, "tokens": tokens, "unmetered": charge.unmetered}
+    # LangChain puts the finish reason into the message only after this.
+    ending = {"reason": known.reason, "closed": known.closed, "torn": known.torn}
+    kept = {"message": said, "cost": charge.cost, "tokens": tokens, "unmetered": charge.unmetered, "ending": ending}
     try:
         json.dumps(kept)
     except (TypeError, ValueError):
         return None
     return kept
+
+
+def reason_kept(kept: dict[str, Any]) -> dict[str, Any]:
+    """Return what was known of the end of a kept answer; one of an earlier version passed when it was kept."""
+    ending: dict[str, Any] = kept.get("ending") or {"reason": "stop"}
+    return ending
 
 
 def recall(kept: dict[str, Any]) -> tuple[BaseMessage, Charge]:

@@ -192,7 +192,7 @@ def _take_code(value: object, report: Report) -> None:
         return
     if isinstance(value, str):
         code = value.rpartition("#")[2].strip().lower()
-        if _SAFE_CODE.fullmatch(code):
+        if _SAFE_CODE.fullmatch(code) and code not in ("none", "null", "error"):
             report.codes.append(code)
 
 

@@ -30,9 +30,12 @@ def required_of(tools: object) -> dict[str, list[str]]:
     return found
 
 
-def complaint_about_calls(message: BaseMessage, reason: str, tools: object) -> InvalidOutput | None:
+def complaint_about_calls(
+    message: BaseMessage, reason: str, tools: object, choice: object = None
+) -> InvalidOutput | None:
     """Return what is wrong with the tool calls of an answer, None for calls that can be carried out and for none.
 
+    `tools` and `choice` are what was sent as `tools` and `tool_choice`.
     Names of tools and arguments are ours, and so may stand in a message; what the model made up may not.
     """
     given = required_of(tools)
@@ -43,6 +46,8 @@ def complaint_about_calls(message: BaseMessage, reason: str, tools: object) -> I
         return InvalidOutput(f"a tool call{whose} has arguments that are no JSON object")
     if ending_of(reason) == "calls" and not calls and not message.additional_kwargs.get("function_call"):
         return InvalidOutput(f"the answer holds no tool call, though it ended for one {named(reason)}")
+    if _is_forced(choice) and not calls and not message.additional_kwargs.get("function_call"):
+        return InvalidOutput("the answer holds no tool call, though one was required")
     if given and not calls and CALLS_AS_TEXT.match(message.text):
         return InvalidOutput("the endpoint passed a tool call of the model on as text")
     for call in calls:
@@ -54,6 +59,13 @@ def complaint_about_calls(message: BaseMessage, reason: str, tools: object) -> I
         if missing:
             return InvalidOutput(f"a tool call of {call['name']!r} lacks {', '.join(missing)}")
     return None
+
+
+def _is_forced(choice: object) -> bool:
+    """Tell whether a `tool_choice` leaves the model no choice but to call a tool."""
+    if isinstance(choice, Mapping):
+        return choice.get("type") not in ("auto", "none", None)
+    return choice in ("required", "any")
 
 
 def calls_of(message: BaseMessage) -> Sequence[Any]:
