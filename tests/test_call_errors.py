@@ -334,7 +334,7 @@ async def test_an_error_of_a_choice_is_what_it_says(openai_endpoint: OpenAIEndpo
     last = chunk({"content": ""}, "error")
     last["choices"][0]["error"] = broken
     openai_endpoint.always(stream_of(chunk({"content": "Hel"}), last))
-    with pytest.raises(Transient, match="answered 502"):
+    with pytest.raises(Transient, match="reported 502"):
         list(model_of(openai_endpoint).stream("hi"))
 
 

@@ -97,7 +97,7 @@ def judge(report: Report, where: str, model: str = "", key: str = "OPENAI_API_KE
     """
     status, fault, code = report.status, report.fault, report.code
     number = f" ({status})" if status else ""
-    said = f"{where} answered {status}" if status else f"{where} reported an error"
+    said = f"{where} {'reported' if report.inside else 'answered'} {status}" if status else f"{where} reported an error"
     said += f" ({code})" if code else ""
     match fault:
         case "context":

@@ -41,6 +41,8 @@ class Report:
 
     status: int | None = None
     """HTTP status, or the one that the body names where the error came in a 200 or in a stream."""
+    inside: bool = False
+    """Whether it came inside of an answer with status 200, or of a stream."""
     codes: list[str] = field(default_factory=list)
     """Codes and types in lower case, the outermost first."""
     param: str = ""
@@ -91,7 +93,7 @@ class Report:
 
 def read_report(body: object, status: int | None = None, headers: Mapping[str, str] | None = None) -> Report:
     """Return what a body reports. `status` is the HTTP status of an error, None for one inside of a 200."""
-    report = Report(status=status)
+    report = Report(status=status, inside=status is None)
     texts: list[str] = []
     hints: list[float] = []
     _walk(body, report, texts, hints, 0)
