@@ -85,7 +85,9 @@ class Till:
             receipt = len(self.sent)
             self.sent.append(Sent(digest, self.life))
             delay = self._dice.uniform(0.03, 0.3)
-        tokens = {"prompt_tokens": receipt, "completion_tokens": OUT_TOKENS, "total_tokens": receipt + OUT_TOKENS}
+        # The receipt goes along as the input tokens, of which a prompt has at least one.
+        tokens_in = receipt + 1
+        tokens = {"prompt_tokens": tokens_in, "completion_tokens": OUT_TOKENS, "total_tokens": tokens_in + OUT_TOKENS}
         return Fault(delay_s=delay, usage=tokens)
 
     def _answer(self, body: dict[str, Any]) -> str:
@@ -114,14 +116,14 @@ class Till:
 def bill_of(receipts: list[int] | set[int]) -> int:
     """Return what the endpoint bills for some answers, in micro-dollars."""
     rates = PRICES[MODEL]
-    return sum(rates["input"] * receipt + rates["output"] * OUT_TOKENS for receipt in receipts)
+    return sum(rates["input"] * (receipt + 1) + rates["output"] * OUT_TOKENS for receipt in receipts)
 
 
 def stored_in(url: str) -> set[int]:
     """Return the receipts of all answers in the guard's ledger."""
     with connect(url) as client:
         kept = [value for key in client.scan_iter(LEDGERS, count=1000) for value in client.hvals(key)]
-    return {json.loads(value.partition(b":")[2])["answer"]["usage"]["input"] for value in kept}
+    return {json.loads(value.partition(b":")[2])["answer"]["usage"]["input"] - 1 for value in kept}
 
 
 def counted_in(url: str) -> dict[str, int]:

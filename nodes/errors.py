@@ -15,8 +15,8 @@
         │   └── HeldBack        nothing was sent: the endpoint had asked for rest, or had no place free
         ├── Transient           5xx, broken connections: the same call may succeed later
         ├── CallTimeout         no answer within the time limit
-        ├── InvalidOutput       an answer that does not fit the schema
-        ├── Truncated           an answer cut off before its end
+        ├── InvalidOutput       an answer that does not fit: its schema, its tool calls, or because it is empty
+        ├── Truncated           an answer cut off before its end, or that nothing shows to be whole
         ├── Refused             the model declined, or a content filter did
         ├── OverBudget          the worst case of this call does not fit the caps of its step or run
         ├── Runaway             the thread sends the same again and again, or spends too fast
@@ -24,6 +24,7 @@
         ├── RetriesSpent        the retry budget of the endpoint is spent
         ├── HedgesSpent         the budget for second requests is spent; nobody but the hedge sees it
         └── Permanent           a request that can never succeed as it is
+            └── ContextTooLong  prompt and answer together are longer than the model can take
 
 `CallError.outcome` is the word stored in `Attempt.outcome`.
 """
@@ -119,14 +120,14 @@ class CallTimeout(CallError):
 
 
 class InvalidOutput(CallError):
-    """The answer does not fit the schema, even after repair."""
+    """The answer does not fit what was asked for: the schema, the tools, or any use at all because it is empty."""
 
     outcome = "invalid_output"
     retryable = True
 
 
 class Truncated(CallError):
-    """The answer was cut off (`finish_reason` is `length`, or the stream broke)."""
+    """The answer was cut off, or nothing tells that it is whole."""
 
     outcome = "truncated"
     retryable = True
@@ -180,3 +181,7 @@ class Permanent(CallError):
 
     outcome = "permanent"
     retryable = False
+
+
+class ContextTooLong(Permanent):
+    """The prompt, with the answer that was asked for, is longer than the model's context: it never fits."""

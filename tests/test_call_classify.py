@@ -8,6 +8,7 @@ import sys
 import time
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import httpx
 import httpx2
@@ -24,14 +25,16 @@ from langchain_core.exceptions import (
     ModelPermissionDeniedError,
     ModelRateLimitError,
     ModelTimeoutError,
+    OutputParserException,
 )
 from pydantic import BaseModel, ValidationError
 
 from nodes.call import EndpointRefusal, classify_error
-from nodes.call.classify import retry_after
+from nodes.call.waits import retry_after
 from nodes.errors import (
     BudgetSpent,
     CallTimeout,
+    ContextTooLong,
     InvalidOutput,
     Permanent,
     Throttled,
@@ -52,7 +55,7 @@ SECRET = "sk-secret-in-a-message"
         (ModelNotFoundError(SECRET), EndpointRefusal),
         (ModelPermissionDeniedError(SECRET), Permanent),
         (ModelInvalidRequestError(SECRET), Permanent),
-        (ContextOverflowError(SECRET), Permanent),
+        (ContextOverflowError(SECRET), ContextTooLong),
         (TimeoutError(SECRET), CallTimeout),
         (httpx.ReadTimeout(SECRET), CallTimeout),
         (httpx2.ReadTimeout(SECRET), CallTimeout),
@@ -60,6 +63,7 @@ SECRET = "sk-secret-in-a-message"
         (httpx2.ReadError(SECRET), Transient),
         (ConnectionResetError(SECRET), Transient),
         (json.JSONDecodeError("x", SECRET, 0), InvalidOutput),
+        (OutputParserException(SECRET), InvalidOutput),
         (Throttled("kept"), Throttled),
     ],
 )
@@ -92,6 +96,46 @@ def test_what_does_not_fit_a_model_is_invalid_output() -> None:
         One.model_validate({"n": SECRET})
     known = classify_error(caught.value)
     assert isinstance(known, InvalidOutput)
+    assert SECRET not in str(known)
+
+
+OVERLOADED = {"type": "error", "error": {"type": "overloaded_error"}}
+TOO_LONG = "the input length exceeds the context length"
+
+
+class _OfLibrary(Exception):
+    """An exception as a library that is not installed here raises it."""
+
+
+def of_library(module: str, name: str, message: str = SECRET, **attributes: Any) -> Exception:
+    error: Exception = type(name, (_OfLibrary,), {"__module__": module})(message)
+    for attribute, value in attributes.items():
+        setattr(error, attribute, value)
+    return error
+
+
+def of_aws(code: str, message: str, status: int) -> Exception:
+    response = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return of_library("botocore.exceptions", "ClientError", response=response)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (of_aws("ThrottlingException", "Too many tokens, please wait before trying again.", 429), Throttled),
+        (of_aws("ValidationException", "Input is too long for requested model.", 400), ContextTooLong),
+        (of_aws("ModelErrorException", "x", 424), Transient),
+        (of_library("google.api_core.exceptions", "ResourceExhausted", "retry in 6.5s", code=429), Throttled),
+        (of_library("google.genai.errors", "ServerError", code=503), Transient),
+        (of_library("anthropic", "APITimeoutError"), CallTimeout),
+        (of_library("groq", "APIConnectionError"), Transient),
+        (of_library("anthropic", "APIStatusError", status_code=200, body=OVERLOADED), Transient),
+        (of_library("ollama", "ResponseError", TOO_LONG, status_code=400), ContextTooLong),
+    ],
+)  # fmt: skip
+def test_exceptions_of_other_libraries_have_their_names(error: Exception, kind: type[Exception]) -> None:
+    known = classify_error(error)
+    assert type(known) is kind
     assert SECRET not in str(known)
 
 

@@ -211,13 +211,13 @@ async def test_missing_usage_is_charged_at_the_worst_case_and_marked(openai_endp
 
 
 async def test_cached_tokens_are_cheaper(openai_endpoint: OpenAIEndpoint) -> None:
-    usage = {"prompt_tokens": 1000, "completion_tokens": 0, "total_tokens": 1000}
+    usage = {"prompt_tokens": 1000, "completion_tokens": 1, "total_tokens": 1001}
     details = {"prompt_tokens_details": {"cached_tokens": 800}}
     openai_endpoint.script(Fault(usage=usage), Fault(usage=usage | details))
     plain, cached = call(), call()
     await plain.model(PROMPT, Category)
     await cached.model(PROMPT, Category)
-    assert (plain.usage.cost_microusd, cached.usage.cost_microusd) == (400, 160)
+    assert (plain.usage.cost_microusd, cached.usage.cost_microusd) == (402, 162)
 
 
 async def test_an_answer_that_was_cut_off_is_charged_for_what_it_used(openai_endpoint: OpenAIEndpoint) -> None:

@@ -35,12 +35,15 @@ from surefoot.testing import (
     Fault,
     OpenAIEndpoint,
     calls_tool,
+    chunk,
+    completion,
     content_filter,
     cut_stream,
     drip,
     hang,
     refusal,
     status,
+    stream_of,
     throttle,
     truncated,
 )
@@ -248,6 +251,34 @@ def test_an_answer_that_was_paid_for_comes_again_after_a_crash(streamed: bool, o
     assert [c["args"] for c in again.tool_calls] == [c["args"] for c in first.tool_calls] == [{"number": 4}]
     assert number == same == Answer(number=8)
     assert (after.usage.calls, after.usage.replayed, after.usage.cost_microusd) == (0, 2, before.usage.cost_microusd)
+
+
+@pytest.mark.parametrize(("reason", "whole"), [("stop", True), (None, False), ("vanished", False), ("length", False)])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_kept_answer_is_judged_as_it_was_when_it_came(
+    openai_endpoint: OpenAIEndpoint, reason: str | None, whole: bool, streamed: bool
+) -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 4, "total_tokens": 14}
+    end = chunk({}, usage=usage) | {"choices": []}
+    pieces = stream_of(chunk({"content": "Buy"}), chunk({"content": " milk"}), chunk({}, reason), end, "[DONE]")
+    openai_endpoint.always(pieces if streamed else completion("Buy milk", reason))
+    model = guard(openai_model(openai_endpoint))
+
+    async def attempt() -> str:
+        with using_call(Call(step="agent", thread=f"t-{reason}-{streamed}", remember=True)):
+            if streamed:
+                return "".join([one.text async for one in model.astream("what?")])
+            return (await model.ainvoke("what?")).text
+
+    told = []
+    for _ in range(2):
+        try:
+            told.append(asyncio.run(attempt()))
+        except Truncated as error:
+            told.append(str(error))
+    assert told[0] == told[1]
+    assert (told[0] == "Buy milk") == whole
+    assert openai_endpoint.calls == 1
 
 
 class Failing(BaseChatModel):

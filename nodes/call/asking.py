@@ -14,6 +14,7 @@ from nodes.call import chat, kept
 from nodes.call.charge import Charge
 from nodes.call.classify import classify_error
 from nodes.call.current import get_guard
+from nodes.call.endings import fault_of_ending
 from nodes.call.endpoint import CONTACT_WAIT_S, Abilities, Contacts, Endpoint, complaint_of, weaker
 from nodes.call.guard import Request
 from nodes.call.hedge import Race, Try
@@ -21,6 +22,7 @@ from nodes.call.pace import Pace
 from nodes.call.passage import Passage, passage
 from nodes.call.prices import Price
 from nodes.call.reask import Unfit
+from nodes.call.reasoning import closes_only, forget_closing_only, note_closing_only
 from nodes.call.reply import Reply, reply_of
 from nodes.call.shot import Failed, Shot
 from nodes.call.stream import stream
@@ -52,8 +54,10 @@ class Asking:
         # Half of the time is left for the call itself.
         async with _contacts.first(self.endpoint, wish.features, min(CONTACT_WAIT_S, self.call.timeout_s / 2)):
             answer, abilities = await self._adapt(wish)
+            if closes_only(answer.text):
+                note_closing_only(self.endpoint.key_id, self.endpoint.model)
             try:
-                reply = self._counted(reply_of(answer, wish.schema))
+                reply = self._counted(reply_of(answer, wish.schema, wish.max_tokens))
                 if wish.stream:
                     self.call.shown.finish(_shown_text(reply))
                 return reply
@@ -72,6 +76,7 @@ class Asking:
     async def _adapt(self, wish: Wish) -> tuple[chat.Answer, Abilities]:
         """Send a request, with fewer parameters as long as the endpoint complains about one of them."""
         abilities = _contacts.abilities(self.endpoint)
+        tried = {abilities}
         for last in (*[False] * MOST_ADAPTATIONS, True):
             parameters = wish.parameters(abilities)
             shot = Shot(self.endpoint, wish.prompt(abilities), parameters, self.cost, wish)
@@ -84,11 +89,12 @@ class Asking:
                 return result, abilities
             complaint = complaint_of(result.raw)
             fewer = weaker(abilities, parameters, complaint) if complaint and not last else None
-            if fewer is None:
+            if fewer is None or fewer in tried:
                 if not isinstance(result.error, Throttled | Transient):
                     _contacts.known(self.endpoint, wish.features)
                 raise result.error from None
             abilities = fewer
+            tried.add(fewer)
         raise AssertionError("the last round returns or raises")
 
     async def _request(self, shot: Shot) -> chat.Answer | Failed:
@@ -122,6 +128,8 @@ class Asking:
                 way.charge = Charge.of_failure(raw, error, request.worst_microusd)
                 return Failed(error, raw)
             way.charge = Charge.of_answer(answer, shot.cost, request.worst_microusd)
+            if isinstance(broken := fault_of_ending(answer.finish_reason), Transient):
+                way.charge = replace(way.charge, outcome=broken.outcome, error=str(broken))
             way.kept = kept.keep(answer, way.charge) if request.call_id else None
             return answer
 
@@ -152,3 +160,4 @@ def reset_contacts() -> None:
     """Forget what was learned about endpoints; for tests."""
     global _contacts  # noqa: PLW0603 - what the process knows of its endpoints
     _contacts = Contacts()
+    forget_closing_only()

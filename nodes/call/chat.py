@@ -18,8 +18,8 @@ from langchain_core.messages import BaseMessage
 from pydantic import SecretStr
 
 from nodes.call.endpoint import Endpoint
-from nodes.call.prices import TokenUsage
-from nodes.errors import Transient
+from nodes.call.openai_wire import careful_model, no_completion, unread
+from nodes.call.prices import TokenUsage, output_of
 
 if TYPE_CHECKING:
     from langchain_openai import ChatOpenAI
@@ -44,6 +44,9 @@ class Answer:
     """None when the endpoint did not tell."""
     logprobs: tuple[TokenLogprob, ...] = ()
     model: str = ""
+    closed: bool = True
+    """Whether the endpoint told in another way than by its reason that it was done: an answer in one piece, or usage
+    at the very end of a stream."""
 
     def as_output(self) -> dict[str, Any]:
         """Return the answer in the form in which traces show one."""
@@ -54,14 +57,10 @@ class Answer:
         return told
 
 
-class NoCompletion(Transient):
-    """Status 200, but the body is no chat completion, such as the HTML page of a proxy."""
-
-
 async def send(
     endpoint: Endpoint, messages: Sequence[BaseMessage], parameters: dict[str, Any], timeout_s: float
 ) -> Answer:
-    """Send one request and return the answer; raises what the client raises, and `NoCompletion`.
+    """Send one request and return the answer; raises what the client raises, `ReportedError` and `NoCompletion`.
 
     `timeout_s` bounds each wait for bytes; the caller bounds the whole.
     """
@@ -81,22 +80,18 @@ async def send(
 
 @contextmanager
 def completions_only(endpoint: Endpoint) -> Iterator[None]:
-    """Raise `NoCompletion` where the client stumbles over a body that is no completion; its message quotes the body."""
+    """Raise `ReportedError` or `NoCompletion` where the client stumbles over a body: its own message quotes it."""
     import openai
 
     try:
         yield
     except openai.APIResponseValidationError:
-        raise no_completion(endpoint) from None
+        raise no_completion(endpoint.host) from None
     except (openai.OpenAIError, OSError):
         raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-        raise no_completion(endpoint) from None
-
-
-def no_completion(endpoint: Endpoint) -> NoCompletion:
-    """Return the error that says so."""
-    return NoCompletion(f"{endpoint.host} answered with something that is no chat completion")
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        read = unread(error, endpoint.host)
+        raise (no_completion(endpoint.host) if read is error else read) from None
 
 
 def _from_message(message: Any) -> Answer:
@@ -108,7 +103,7 @@ def _from_message(message: Any) -> Answer:
         text=content or (refusal if isinstance(refusal, str) else ""),
         finish_reason=metadata.get("finish_reason") or "",
         refused=bool(refusal),
-        usage=usage_of(reported),
+        usage=usage_of(reported, content),
         logprobs=logprobs_of(metadata.get("logprobs")),
         model=metadata.get("model_name") or "",
     )
@@ -122,18 +117,19 @@ def _from_completion(completion: Any) -> Answer:
         text=message.get("content") or "",
         finish_reason=choice.get("finish_reason") or "",
         refused=bool(message.get("refusal")),
-        usage=usage_of(data.get("usage") or {}),
+        usage=usage_of(data.get("usage") or {}, message.get("content")),
         logprobs=logprobs_of(choice.get("logprobs")),
         model=data.get("model") or "",
     )
 
 
-def usage_of(reported: dict[str, Any]) -> TokenUsage | None:
-    """Read the usage; None when one of the two counts is missing, as half a usage prices nothing."""
+def usage_of(reported: dict[str, Any], text: object) -> TokenUsage | None:
+    """Read the usage; None when one of the two counts is missing or cannot be, as half a usage prices nothing."""
     tokens_in, tokens_out = reported.get("prompt_tokens"), reported.get("completion_tokens")
     if not isinstance(tokens_in, int) or not isinstance(tokens_out, int) or tokens_in < 0 or tokens_out < 0:
         return None
-    if tokens_in == 0 and tokens_out == 0:
+    tokens_out = output_of(tokens_in, tokens_out, reported.get("total_tokens"))
+    if tokens_in == 0 or (tokens_out == 0 and text):
         return None
     details = reported.get("prompt_tokens_details") or {}
     return TokenUsage(tokens_in, tokens_out, details.get("cached_tokens") or 0, details.get("cache_write_tokens") or 0)
@@ -167,12 +163,10 @@ class _Pool:
         return self.models[key]
 
     def _build(self, endpoint: Endpoint) -> ChatOpenAI:
-        from langchain_openai import ChatOpenAI
-
         # Advice about `with_structured_output`, given whenever an endpoint turns out not to know json_schema.
         for advice in ("This model does not support OpenAI's structured output", "Invalid schema for response_format"):
             warnings.filterwarnings("ignore", message=advice)
-        return ChatOpenAI(
+        return careful_model()(
             model=endpoint.model,
             base_url=endpoint.url,
             api_key=SecretStr(endpoint.key),

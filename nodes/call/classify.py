@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import errno
 import json
-import math
-import re
-import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
 from nodes.call.endpoint import host_of
 from nodes.call.guard import HaltScope
+from nodes.call.reports import Report, ReportedError, is_error_body, read_report
+from nodes.call.waits import retry_after
 from nodes.errors import (
     CallError,
     CallTimeout,
     ConfigurationError,
+    ContextTooLong,
     InvalidOutput,
     Permanent,
     Refused,
@@ -31,15 +30,6 @@ from nodes.errors import (
     Transient,
     Truncated,
 )
-
-LONGEST_RETRY_AFTER_S: Final = 86_400.0
-"""A longer wait than a day is cut to one: a header must not put a thread to sleep for good."""
-
-_BLOCKED: Final = frozenset({"unsupported_country", "unsupported_country_region_territory", "ip_not_authorized"})
-_NO_MONEY: Final = frozenset({"insufficient_quota", "billing_not_active", "billing_hard_limit_reached"})
-_FILTERED: Final = frozenset({"content_filter", "content_policy_violation", "moderation_blocked"})
-_BAD_KEY: Final = frozenset({"invalid_api_key", "account_deactivated", "invalid_authentication", "missing_api_key"})
-_SAFE_CODE: Final = re.compile(r"[a-z][a-z0-9_.-]{1,48}")
 
 
 class EndpointRefusal(ConfigurationError):
@@ -64,15 +54,8 @@ def classify_error(
         return None
     where = host or _host_in(error)
     kinds = {f"{cls.__module__.partition('.')[0]}.{cls.__name__}" for cls in type(error).__mro__}
-    status = getattr(error, "status_code", None)
-    if (
-        status is None
-        and (response := getattr(error, "response", None)) is not None
-        and "HTTPStatusError" in str(kinds)
-    ):
-        status = getattr(response, "status_code", None)
-    if isinstance(status, int):
-        return _from_status(status, error, where, model, key)
+    if (report := _report_of(error, kinds)) is not None:
+        return judge(report, where, model, key)
     if isinstance(error, TimeoutError) or kinds & _TIMEOUTS:
         return CallTimeout(f"no answer from {where} within the time limit")
     if kinds & _CUT_OFF:
@@ -82,12 +65,15 @@ def classify_error(
     if kinds & _CONNECTIONS or isinstance(error, ConnectionError):
         refused = _never_connected(error)
         return Transient(f"cannot reach {where}" if refused else f"the connection to {where} broke")
-    if isinstance(error, ValidationError | json.JSONDecodeError):
+    if isinstance(error, ValidationError | json.JSONDecodeError) or "langchain_core.OutputParserException" in kinds:
         return InvalidOutput(f"the answer does not fit: {type(error).__name__}")
     return _from_langchain(error, kinds, where, model, key)
 
 
-_TIMEOUTS: Final = {"openai.APITimeoutError", "httpx.TimeoutException", "httpx2.TimeoutException"}
+_TIMEOUTS: Final = {"openai.APITimeoutError", "httpx.TimeoutException", "httpx2.TimeoutException"} | {
+    f"{library}.APITimeoutError" for library in ("anthropic", "groq", "together", "cerebras")
+}
+"""Those libraries are made by the generator of openai's, and have its exceptions."""
 _CUT_OFF: Final = {"openai.LengthFinishReasonError"}
 _FILTER: Final = {"openai.ContentFilterFinishReasonError"}
 _CONNECTIONS: Final = {
@@ -95,48 +81,119 @@ _CONNECTIONS: Final = {
     "openai.APIResponseValidationError",
     "httpx.TransportError",
     "httpx2.TransportError",
+    *(f"{library}.APIConnectionError" for library in ("anthropic", "groq", "together", "cerebras")),
 }
 _MODEL_ERRORS: Final = "langchain_core.ModelError"
+_AGAIN: Final = frozenset({408, 409, 424, 425, 498, 499})
+"""Statuses below 500 after which the same request may succeed: 424 is Bedrock's and TGI's for a fault of the model, 498
+Groq's for a lack of capacity, 499 Google's for a request that it cancelled itself."""
 
 
-def _from_status(status: int, error: BaseException, where: str, model: str, key: str) -> CallError | ConfigurationError:
-    code, text = _code_of(error), _text_of(error)
-    wait = retry_after(_headers_of(error))
-    told = f"{where} answered {status}" + (f" ({code})" if code else "")
-    if status == 401 or (status == 403 and (code in _BAD_KEY or "api key" in text)):
+def judge(report: Report, where: str, model: str = "", key: str = "OPENAI_API_KEY") -> CallError | ConfigurationError:
+    """Return what a report means for the call.
+
+    What a code or the words name comes before the status, which makers use in different ways; without either the
+    endpoint has failed, and may succeed later.
+    """
+    status, fault, code = report.status, report.fault, report.code
+    number = f" ({status})" if status else ""
+    said = f"{where} {'reported' if report.inside else 'answered'} {status}" if status else f"{where} reported an error"
+    said += f" ({code})" if code else ""
+    match fault:
+        case "context":
+            return ContextTooLong(
+                f"{said}: the request is too long for the model: shorten the prompt, or lower max_tokens"
+            )
+        case "generation":
+            return InvalidOutput(f"{said}: the model's generation was not valid")
+        case "filter":
+            return Refused(f"a content filter at {where} rejected the request{number}")
+        case "key":
+            return EndpointRefusal(f"the endpoint {where} refused the API key{number}: set {key} to a valid one", "key")
+        case "region":
+            place = ", ".join(str(part) for part in (status, code) if part)
+            return EndpointRefusal(
+                f"{where} takes no requests from here ({place}): use another endpoint or network", "key"
+            )
+    return _from_status(report, where, model, key, said, number)
+
+
+def _from_status(
+    report: Report, where: str, model: str, key: str, said: str, number: str
+) -> CallError | ConfigurationError:
+    status, fault, code, wait = report.status, report.fault, report.code, report.wait
+    if fault == "throttle" and status not in (401, 403, 404):
+        return Throttled(f"{said}: too many requests", retry_after=wait)
+    if fault == "money" or (status == 402 and wait is None):
+        return EndpointRefusal(f"the account at {where} has no quota left{number}: add credit or change {key}", "key")
+    if status in (402, 429):
+        # OpenRouter's 402 with a Retry-After is a limit on requests in flight: openrouter.ai/docs/api-reference/errors.
+        return Throttled(f"{said}: too many requests", retry_after=wait)
+    if status == 401:
         return EndpointRefusal(f"the endpoint {where} refused the API key ({status}): set {key} to a valid one", "key")
-    if status == 403 and code in _BLOCKED:
-        return EndpointRefusal(
-            f"{where} takes no requests from here (403, {code}): use another endpoint or network", "key"
-        )
-    if status == 403 and ("model" in code or "does not have access to model" in text):
+    if status == 403 and report.flagged:
+        return Refused(f"a content filter at {where} rejected the request ({status})")
+    if status == 403 and ("model" in code or "access to model" in report.text):
         return EndpointRefusal(
             f"{where} gives this key no access to model {model!r} (403): set SUREFOOT_MODEL", "model"
         )
-    if status == 402 or code in _NO_MONEY or (status == 429 and "exceeded your current quota" in text):
-        return EndpointRefusal(
-            f"the account at {where} has no quota left ({status}): add credit or change {key}", "key"
-        )
-    if status == 404 or code == "model_not_found":
-        return _not_found(status, where, model, code, text)
-    if code in _FILTERED or (status == 400 and "content management policy" in text):
-        return Refused(f"a content filter at {where} rejected the request ({status})")
-    if status == 429:
-        return Throttled(f"{told}: too many requests", retry_after=wait)
-    if status in {408, 409, 425} or status >= 500:
-        return Transient(told, retry_after=wait)
+    if status == 404 or fault == "model":
+        return _not_found(status or 404, where, model, report)
+    if status is None or status in _AGAIN or status >= 500:
+        return Transient(said, retry_after=wait)
     if 200 <= status < 400:
-        return Transient(f"{told} with something that is no completion", retry_after=wait)
-    return Permanent(told)
+        return Transient(f"{said} with something that is no completion", retry_after=wait)
+    return Permanent(said)
 
 
-def _not_found(status: int, where: str, model: str, code: str, text: str) -> ConfigurationError:
-    if "model" in code or "model" in text:
+def _not_found(status: int, where: str, model: str, report: Report) -> ConfigurationError:
+    if report.fault == "model" or any("model" in code for code in report.codes) or "model" in report.text:
         named = repr(model) if model else "of that name"
         return EndpointRefusal(
             f"{where} has no model {named} ({status}): set SUREFOOT_MODEL to one that it serves", "model"
         )
     return EndpointRefusal(f"{where} has no chat completions at this address (404): check OPENAI_BASE_URL", "key")
+
+
+def _report_of(error: BaseException, kinds: set[str]) -> Report | None:
+    """Return what an exception of a client tells about an answer of the endpoint, None for one without an answer."""
+    if isinstance(error, ReportedError):
+        return error.report
+    status = getattr(error, "status_code", None)
+    response = getattr(error, "response", None)
+    if status is None and any(kind.endswith(".HTTPStatusError") for kind in kinds):
+        status = getattr(response, "status_code", None)
+        return read_report(_text_of(response) or str(error), status, _headers_of(error))
+    if isinstance(response, Mapping) and isinstance(response.get("Error"), Mapping):
+        # botocore keeps the response as a dict.
+        number = (response.get("ResponseMetadata") or {}).get("HTTPStatusCode")
+        return read_report(response["Error"], number if isinstance(number, int) else None)
+    if status is None and any(kind.startswith("google.") for kind in kinds):
+        # google.api_core and google.genai call the HTTP status a code.
+        status = getattr(error, "code", None)
+    body = getattr(error, "body", None)
+    if not isinstance(status, int):
+        if kinds & {"langchain_core.ContextOverflowError"}:
+            return Report(codes=["context_length_exceeded"])
+        reported = "openai.APIError" in kinds and not kinds & (_TIMEOUTS | _CONNECTIONS)
+        # An error inside of a stream: the client has no status for it.
+        return read_report(body or str(error), None, _headers_of(error)) if reported else None
+    if kinds & {"openai.APIResponseValidationError"}:
+        return Report(status=status)
+    if 200 <= status < 300:
+        return read_report(body, None, _headers_of(error)) if is_error_body(body) else Report(status=status)
+    report = read_report(body or str(error), status, _headers_of(error))
+    if kinds & {"langchain_core.ContextOverflowError"}:
+        report.codes.append("context_length_exceeded")
+    return report
+
+
+def _text_of(response: object) -> str:
+    """Return the body of an HTTP response that was read, an empty text for one that was streamed."""
+    try:
+        return str(response.text)  # type: ignore[attr-defined] # clients' responses have it
+    except Exception:  # noqa: BLE001, RUF100 - each client raises its own when a body was not read
+        return ""
 
 
 def _from_langchain(
@@ -148,6 +205,8 @@ def _from_langchain(
     name = next((kind.partition(".")[2] for kind in kinds if kind.startswith("langchain_core.Model")), "ModelError")
     families = {kind.partition(".")[2] for kind in kinds if kind.startswith("langchain_core.")}
     wait = retry_after(_headers_of(error))
+    if "ContextOverflowError" in families:
+        return judge(Report(codes=["context_length_exceeded"]), where, model, key)
     if "ModelAuthenticationError" in families:
         return EndpointRefusal(f"the endpoint {where} refused the API key: set {key} to a valid one", "key")
     if "ModelNotFoundError" in families:
@@ -161,63 +220,9 @@ def _from_langchain(
     return Permanent(f"{where} cannot do this request ({name})")
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that the headers ask to wait, or None: milliseconds first, then seconds or an HTTP date.
-
-    A date is compared with the endpoint's own clock where it tells it. The result lies between 0 and a day.
-    """
-    if (wait := _bounded(headers.get("retry-after-ms"), 1000)) is not None:
-        return wait
-    value = headers.get("retry-after")
-    if (wait := _bounded(value, 1)) is not None:
-        return wait
-    then = _timestamp(value)
-    if then is None:
-        return None
-    now = _timestamp(headers.get("date"))
-    return min(max(0.0, then - (time.time() if now is None else now)), LONGEST_RETRY_AFTER_S)
-
-
-def _bounded(value: str | None, units_a_second: int) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    if not math.isfinite(number) or number < 0:
-        return None
-    return min(number / units_a_second, LONGEST_RETRY_AFTER_S)
-
-
-def _timestamp(value: str | None) -> float | None:
-    try:
-        return parsedate_to_datetime(value or "").timestamp()
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return None
-
-
 def _headers_of(error: BaseException) -> Mapping[str, str]:
     headers = getattr(getattr(error, "response", None), "headers", None)
     return headers if isinstance(headers, Mapping) else {}
-
-
-def _body_of(error: BaseException) -> dict[str, Any]:
-    body = getattr(error, "body", None)
-    if isinstance(body, dict) and isinstance(body.get("error"), dict):
-        body = body["error"]
-    return body if isinstance(body, dict) else {}
-
-
-def _code_of(error: BaseException) -> str:
-    """Return the error code, if it looks like one: an endpoint may write anything into the field."""
-    for value in (_body_of(error).get("code"), _body_of(error).get("type"), getattr(error, "code", None)):
-        if isinstance(value, str) and _SAFE_CODE.fullmatch(value.lower()):
-            return value.lower()
-    return ""
-
-
-def _text_of(error: BaseException) -> str:
-    """Return the endpoint's words in lower case, to look for some; they are never stored."""
-    return str(_body_of(error).get("message") or error).lower()
 
 
 def _host_in(error: BaseException) -> str:
@@ -242,6 +247,14 @@ def _never_connected(error: BaseException) -> bool:
 
 
 def never_sent(error: BaseException) -> bool:
-    """Tell whether a failed request cannot have cost anything: refused with a status, or never sent."""
+    """Tell whether a failed request cannot have cost anything: refused with a status, or never sent.
+
+    A generation that the endpoint itself found to be invalid was made, and may be billed.
+    """
     status = getattr(error, "status_code", None)
-    return (isinstance(status, int) and status >= 400) or _never_connected(error)
+    refused = isinstance(status, int) and status >= 400 and read_report(_body(error), status).fault != "generation"
+    return refused or (isinstance(error, ReportedError) and error.refused) or _never_connected(error)
+
+
+def _body(error: BaseException) -> object:
+    return getattr(error, "body", None) or str(error)

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from nodes.call.bell import Bell
+from nodes.call.reports import read_report
 from nodes.call.settings import NO_KEY, OPENAI_URL, CallSettings, call_settings
 from nodes.errors import ConfigurationError
 
@@ -98,10 +99,11 @@ _SCHEMA_FORMS: Final = ("json_schema", "json_object", "text")
 _SCHEMA_WORDS: Final = re.compile(
     r"response[_ ]?format|json[_ ]?schema|json[_ ]?object|structured[ _-]?output|guided|grammar", re.IGNORECASE
 )
-_NO_COMPLAINTS: Final = frozenset(
-    {"context_length_exceeded", "content_filter", "content_policy_violation", "invalid_prompt"}
+_ABOUT_THE_VALUE: Final = re.compile(
+    r"too (?:large|long|high|big|many|small|low)|exceed|greater|less than|at (?:most|least)|maximum|minimum|"
+    r"out of range|\bmust be\b|between|positive"
 )
-"""Codes of rejections that are about the prompt, whatever words they come with."""
+"""Words of a complaint about how much was asked for: under another name it is as much."""
 _UNNAMED: Final = re.compile(
     r"(unknown|unrecogni[sz]ed|unsupported|unexpected|extra)\b.{0,40}\b(param|argument|field|input|key|propert)|"
     r"extra (fields|inputs)|not permitted",
@@ -119,17 +121,20 @@ class Complaint:
 
 def complaint_of(error: BaseException) -> Complaint | None:
     """Return the complaint of an endpoint that rejected a request (400 or 422), else None."""
-    if getattr(error, "status_code", None) not in {400, 422} or getattr(error, "code", None) in _NO_COMPLAINTS:
+    if getattr(error, "status_code", None) not in {400, 422}:
         return None
-    body = getattr(error, "body", None)
-    if not isinstance(body, dict):
-        return Complaint("", str(body or error).lower())
-    said = " ".join(str(body[name]) for name in ("message", "code", "detail") if body.get(name))
-    return Complaint(str(body.get("param") or "").lower(), (said or str(error)).lower())
+    report = read_report(getattr(error, "body", None) or str(error), 400)
+    if report.fault not in (None, "parameter"):
+        # About the prompt, the answer, the account or the model, whatever parameters its words name.
+        return None
+    return Complaint(report.param, f"{report.text} {' '.join(report.codes)}")
 
 
 def weaker(abilities: Abilities, sent: dict[str, Any], complaint: Complaint) -> Abilities | None:
-    """Return what to try after a complaint about one of the parameters that were sent, or None."""
+    """Return what to try after a complaint about one of the parameters that were sent, or None.
+
+    The token limit is renamed only for an endpoint that does not know its name.
+    """
     # A named parameter is believed before the words around it, which may quote the prompt.
     words = complaint.param or complaint.text
     if "logprob" in words and "logprobs" in sent:
@@ -138,9 +143,10 @@ def weaker(abilities: Abilities, sent: dict[str, Any], complaint: Complaint) -> 
         return replace(abilities, stream_usage=False)
     if "temperature" in words and "temperature" in sent:
         return replace(abilities, temperature=False)
-    if "max_completion_tokens" in words and "max_completion_tokens" in sent:
+    unknown = not _ABOUT_THE_VALUE.search(complaint.text)
+    if "max_completion_tokens" in words and "max_completion_tokens" in sent and unknown:
         return replace(abilities, limit="max_tokens")
-    if "max_tokens" in words and "extra_body" in sent:
+    if "max_tokens" in words and "extra_body" in sent and unknown:
         return replace(abilities, limit="max_completion_tokens")
     unnamed = not complaint.param and _UNNAMED.search(words)
     if "response_format" in sent and (_SCHEMA_WORDS.search(words) or unnamed):

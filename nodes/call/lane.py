@@ -6,28 +6,42 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.messages.utils import message_chunk_to_message
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import BaseModel
 
 from nodes.call import prompts, tokens
+from nodes.call.assembly import Assembly
 from nodes.call.call import Call, current_call
 from nodes.call.charge import Charge
 from nodes.call.classify import classify_error
 from nodes.call.current import get_guard
+from nodes.call.endings import fault_of_ending
 from nodes.call.endpoint import Endpoint
 from nodes.call.guard import Request
 from nodes.call.hold import usd
-from nodes.call.message import charge_of, complaint_about, keep, reason_of, recall, result_of
+from nodes.call.message import (
+    Evidence,
+    charge_of,
+    complaint_about,
+    keep,
+    reason_kept,
+    reason_of,
+    recall,
+    result_of,
+    without_reasoning,
+)
+from nodes.call.openai_wire import no_completion, unread
 from nodes.call.pace import Pace, paced
 from nodes.call.passage import Passage, passage
 from nodes.call.prices import Price, free_price, price
+from nodes.call.reasoning import ReasoningFilter, begins_inside, closes_only, note_closing_only
 from nodes.call.settings import prepare_settings
-from nodes.errors import OverBudget, Permanent, Truncated
+from nodes.errors import InvalidOutput, OverBudget, Permanent, Transient, Truncated
 
 
 @dataclass(frozen=True)
@@ -40,8 +54,10 @@ class Lane:
     max_cost_microusd: int | None
     cost: Price | Literal["free"] | None
     endpoint: Endpoint
-    tells: bool
-    """Whether the model always says why an answer ended."""
+    speaks_openai: bool
+    """Whether the model is LangChain's for OpenAI's protocol."""
+    reports: bool
+    """Whether the model is one that says why an answer ended."""
 
     async def complete(
         self, messages: Sequence[BaseMessage], sent: dict[str, Any], send: Callable[[float], Awaitable[ChatResult]]
@@ -54,15 +70,23 @@ class Lane:
         async with passage(request, call.usage, call.allow) as way:
             if way.replay is not None:
                 message, way.charge = recall(way.replay)
-                self._judge(message, reason_of(message))
+                self._judge(message, self._known(sent, request, **reason_kept(way.replay)))
                 return result_of(message)
             with self._settling(way, request):
                 async with asyncio.timeout(way.timeout_s):
                     result = await send(way.timeout_s)
+            if not result.generations:
+                raise no_completion(self.endpoint.host)
             generation = result.generations[0]
-            self._settle(way, request, generation.message, cost)
-            self._judge(generation.message, reason_of(generation.message, generation.generation_info))
-            return result
+            known = self._known(sent, request, reason_of(generation.message, generation.generation_info))
+            message = self._settle(way, request, generation.message, cost, known)
+            self._judge(message, known)
+            read = [ChatGeneration(message=message, generation_info=generation.generation_info)]
+            for other in result.generations[1:]:
+                message = without_reasoning(other.message)
+                self._judge(message, replace(known, reason=reason_of(other.message, other.generation_info)))
+                read.append(ChatGeneration(message=message, generation_info=other.generation_info))
+            return result.model_copy(update={"generations": read})
 
     async def stream(
         self, messages: Sequence[BaseMessage], sent: dict[str, Any], chunks: AsyncIterator[ChatGenerationChunk]
@@ -75,7 +99,7 @@ class Lane:
         async with passage(request, call.usage, call.allow) as way:
             if way.replay is not None:
                 message, way.charge = recall(way.replay)
-                self._judge(message, reason_of(message))
+                self._judge(message, self._known(sent, request, **reason_kept(way.replay)))
                 yield ChatGenerationChunk(message=AIMessageChunk(**message.model_dump(exclude={"type"})))
                 return
             limits = get_guard().limits
@@ -84,22 +108,37 @@ class Lane:
             watched = tokens.watched() and current_call() is not None
             if watched:
                 call.shown.begin(field=False)
+            where = (self.endpoint.key_id, self.endpoint.model)
+            parts = Assembly(self.speaks_openai, hiding=ReasoningFilter(inside=begins_inside(*where)))
             with self._settling(way, request):
                 async with aclosing(paced(chunks, pace, _speaks)) as timed:
-                    async for chunk in timed:
+                    async for raw in timed:
+                        chunk = parts.take(raw)
                         whole = chunk if whole is None else whole + chunk
                         if watched:
                             call.shown.add(chunk.text)
                         yield chunk
             if whole is None:
-                raise Permanent(f"{self.endpoint.host} sent an empty stream")
+                raise Transient(f"{self.endpoint.host} sent an empty stream")
+            for chunk in parts.rest():
+                whole += chunk
+                if watched:
+                    call.shown.add(chunk.text)
+                yield chunk
             way.taken_s = pace.waited_s
             message, reason = message_chunk_to_message(whole.message), reason_of(whole.message, whole.generation_info)
-            self._settle(way, request, message, cost)
-            if self.tells and not reason:
+            known = self._known(sent, request, parts.reason or reason, closed=parts.closed, torn=parts.torn)
+            message = self._settle(way, request, message, cost, known)
+            if self.reports and not known.reason and not parts.closed:
                 way.kept = None
                 raise Truncated("the stream ended before the answer did")
-            self._judge(message, reason)
+            if parts.hiding.unfinished:
+                raise fault_of_ending(known.reason) or Truncated("the answer ends while the model is still reasoning")
+            self._judge(message, known)
+            if closes_only(whole.text):
+                note_closing_only(*where)
+                way.kept = None
+                raise InvalidOutput("the stream began with the model's reasoning, and marked only its end: ask again")
 
     async def _ask(
         self, messages: Sequence[BaseMessage], sent: dict[str, Any], *, stream: bool = False
@@ -131,19 +170,34 @@ class Lane:
         """Charge a failure and raise it in our own words."""
         try:
             yield
-        except Exception as raw:
+        except Exception as caught:
+            raw = unread(caught, self.endpoint.host) if self.speaks_openai else caught
             error = classify_error(raw, host=self.endpoint.host, model=self.endpoint.model)
             error = error or Permanent(f"the client failed ({type(raw).__name__})")
             way.charge = Charge.of_failure(raw, error, request.worst_microusd)
             raise error from None
 
-    def _judge(self, message: BaseMessage, reason: str) -> None:
-        if wrong := complaint_about(message, reason):
+    def _known(
+        self, sent: dict[str, Any], request: Request, reason: str, *, closed: bool = True, torn: bool = False
+    ) -> Evidence:
+        """Return what is known of an answer beside itself."""
+        tools, choice = sent.get("tools"), sent.get("tool_choice")
+        return Evidence(reason, tools, choice, self.reports, request.max_tokens, closed, torn)
+
+    def _judge(self, message: BaseMessage, known: Evidence) -> None:
+        if wrong := complaint_about(message, known):
             raise wrong
 
-    def _settle(self, way: Passage, request: Request, message: BaseMessage, cost: Price) -> None:
+    def _settle(
+        self, way: Passage, request: Request, message: BaseMessage, cost: Price, known: Evidence
+    ) -> BaseMessage:
+        """Charge an answer, and return it with its reasoning apart; raises for reasoning whose end cannot be told."""
         way.charge = charge_of(message, cost, request.worst_microusd)
-        way.kept = keep(message, way.charge) if request.call_id else None
+        if isinstance(broken := fault_of_ending(known.reason), Transient):
+            way.charge = replace(way.charge, outcome=broken.outcome, error=str(broken))
+        message = without_reasoning(message)
+        way.kept = keep(message, way.charge, known) if request.call_id else None
+        return message
 
 
 def _speaks(chunk: ChatGenerationChunk) -> bool:

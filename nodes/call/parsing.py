@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from nodes.call.endings import doubt_about, ending_of, fault_of_ending, is_blank, is_web_page, looks_finished, named
 from nodes.call.jsontext import (
     decode,
     decode_encoded,
@@ -26,7 +27,8 @@ from nodes.call.jsontext import (
     torn,
     unwrap,
 )
-from nodes.errors import InvalidOutput, Refused, Transient, Truncated
+from nodes.call.reasoning import split_reasoning
+from nodes.errors import CallError, InvalidOutput, Refused, Transient, Truncated
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -37,9 +39,6 @@ FIXES: Final = 5
 """Rounds of validation after unwrapping, removing extra keys and normalising the case of keys and enums: nested unions
 reveal their mistakes one after the other."""
 
-_HTML: Final = re.compile(r"\s*(<!doctype html|<html\b)", re.IGNORECASE)
-_THOUGHT: Final = re.compile(r"\s*<(think|thinking|reasoning)>.*?</\1>", re.IGNORECASE | re.DOTALL)
-_OPEN_THOUGHT: Final = re.compile(r"\s*<(think|thinking|reasoning)>", re.IGNORECASE)
 _FENCED: Final = re.compile(r"\s*```[\w-]*[ \t]*\r?\n?(.*?)\r?\n?[ \t]*```\s*", re.DOTALL)
 _OPTION: Final = re.compile(r"'((?:[^'\\]|\\.)*)'")
 
@@ -52,30 +51,49 @@ class Parsed(Generic[T]):
     how: How
 
 
-def parse_text(text: str, *, finish_reason: str = "", refused: bool = False) -> Parsed[str]:
+def parse_text(
+    text: str, *, finish_reason: str = "stop", refused: bool = False, unfinished: bool = False
+) -> Parsed[str]:
     """Return an answer that is meant to be plain text.
 
-    Raises `Refused`, `Truncated`, `Transient` for the HTML page of a proxy, and `InvalidOutput` for an empty answer.
+    An empty `finish_reason` is one that the endpoint did not tell: then the text counts if it ends like a whole one,
+    unless `unfinished` says that nothing else showed the end. Of a reason that nobody knows, no text counts.
+    Raises `Refused`, `Truncated`, `Transient` for the HTML page of a proxy and for an answer that the endpoint broke
+    off, and `InvalidOutput` for an empty answer.
     """
     _check_form(text, finish_reason, refused)
-    if finish_reason == "length":
-        raise Truncated("the answer was cut off at the token limit")
-    thought = _THOUGHT.match(text)
-    said = (text[thought.end() :] if thought else text).strip()
-    if not said:
-        raise InvalidOutput("the answer is empty")
+    if (fault := fault_of_ending(finish_reason)) is not None:
+        raise fault
+    if ending_of(finish_reason) == "calls":
+        raise _no_tools(finish_reason)
+    spoken = split_reasoning(text)
+    said = spoken.answer.strip()
+    if is_blank(said):
+        raise InvalidOutput(
+            "the answer is empty: the model only reasoned" if spoken.reasoning else "the answer is empty"
+        )
+    if ending_of(finish_reason) is None and (finish_reason or unfinished or not looks_finished(said)):
+        raise doubt_about(finish_reason)
     return Parsed(said, "text")
 
 
-def parse(text: str, schema: type[M], *, finish_reason: str = "", refused: bool = False) -> Parsed[M]:
+def parse(text: str, schema: type[M], *, finish_reason: str = "stop", refused: bool = False) -> Parsed[M]:
     """Return the one object of `schema` that an answer holds, and how it was found.
 
+    An answer that was cut off, or ended for a reason that nobody knows, counts if it is nothing but the whole object.
     Raises `InvalidOutput` naming fields and types, `Truncated` for an answer whose end is missing even when it could be
-    made up, `Refused`, and `Transient` for the HTML page of a proxy.
+    made up, `Refused`, and `Transient` for the HTML page of a proxy and for an answer that the endpoint broke off.
     """
     _check_form(text, finish_reason, refused)
+    fault = fault_of_ending(finish_reason)
+    if fault is not None and not isinstance(fault, Truncated):
+        raise fault
+    if ending_of(finish_reason) == "calls":
+        fault = _no_tools(finish_reason)
+    elif fault is None and ending_of(finish_reason) is None:
+        fault = doubt_about(finish_reason)
     try:
-        return _parse(text, schema, cut=finish_reason == "length")
+        return _parse(text, schema, cut=fault)
     except RecursionError:
         raise InvalidOutput("the answer is nested too deeply") from None
 
@@ -83,32 +101,30 @@ def parse(text: str, schema: type[M], *, finish_reason: str = "", refused: bool 
 def _check_form(text: str, finish_reason: str, refused: bool) -> None:
     if refused:
         raise Refused("the model declined to answer")
-    if finish_reason == "content_filter":
-        raise Refused("a content filter withheld the answer")
-    if not text.strip():
-        if finish_reason == "length":
+    if is_blank(text):
+        if ending_of(finish_reason) == "cut":
             raise Truncated("the token limit was reached before the answer began")
-        raise InvalidOutput("the answer is empty")
-    if _HTML.match(text):
+        raise fault_of_ending(finish_reason) or InvalidOutput("the answer is empty")
+    if is_web_page(text):
         raise Transient("the endpoint answered with a web page instead of a completion")
 
 
-def _parse(text: str, schema: type[M], *, cut: bool) -> Parsed[M]:
+def _no_tools(finish_reason: str) -> InvalidOutput:
+    return InvalidOutput(f"the model asked for a tool, and was given none {named(finish_reason)}")
+
+
+def _parse(text: str, schema: type[M], *, cut: CallError | None) -> Parsed[M]:
     found, value = decode(text.strip())
     if found:
         return _validate(value, schema, "strict")
-    body = text
-    if thought := _THOUGHT.match(body):
-        body = body[thought.end() :]
-    elif _OPEN_THOUGHT.match(body):
-        raise Truncated("the answer ends while the model is still reasoning")
+    body = split_reasoning(text).answer
     if fenced := _FENCED.fullmatch(body):
         body = fenced[1]
     found, value = decode(body.strip())
     if found:
         return _validate(value, schema, "stripped")
-    if cut:
-        raise Truncated("the answer was cut off at the token limit")
+    if cut is not None:
+        raise cut
     if (encoded := decode_encoded(body)) is not None:
         return _validate(encoded, schema, "repaired")
     return _search(body, schema)

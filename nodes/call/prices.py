@@ -39,6 +39,15 @@ class TokenUsage:
     """Input tokens that were written to the endpoint's cache."""
 
 
+def output_of(tokens_in: int, tokens_out: int, total: object) -> int:
+    """Return the tokens that are billed as output.
+
+    xAI and Gemini's compatible endpoint leave the reasoning out of the completion tokens and count it in the total only
+    (inspect_ai#5528); everybody bills it as output.
+    """
+    return max(tokens_out, total - tokens_in) if isinstance(total, int) else tokens_out
+
+
 @dataclass(frozen=True)
 class Rates:
     """Micro-dollars a token, from a number of input tokens on."""

@@ -102,11 +102,15 @@ class Reply(Generic[T]):
         return min(1.0, math.exp(total)) if math.isfinite(total) else 0.0
 
 
-def reply_of(answer: Answer, schema: type[BaseModel] | None) -> Reply[Any]:
-    """Read an answer; raises the errors of `parse` and `parse_text`."""
+def reply_of(answer: Answer, schema: type[BaseModel] | None, max_tokens: int = 0) -> Reply[Any]:
+    """Read an answer; raises the errors of `parse` and `parse_text`. `max_tokens` is the limit that was sent."""
     read: Any
     if schema is None:
-        read = parse_text(answer.text, finish_reason=answer.finish_reason, refused=answer.refused)
+        used_up = answer.usage is not None and 0 < max_tokens <= answer.usage.output
+        read = parse_text(
+            answer.text, finish_reason=answer.finish_reason, refused=answer.refused,
+            unfinished=used_up or not answer.closed,
+        )  # fmt: skip
     else:
         read = parse(answer.text, schema, finish_reason=answer.finish_reason, refused=answer.refused)
     return Reply(read.value, answer.text, read.how, answer.logprobs)

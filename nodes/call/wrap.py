@@ -23,6 +23,8 @@ from nodes import bridge
 from nodes.call.chat import http_of_loop
 from nodes.call.endpoint import Endpoint, host_of
 from nodes.call.lane import Lane
+from nodes.call.maker_answers import INTEGRATIONS
+from nodes.call.openai_wire import OpenAIWire
 from nodes.call.prices import Price
 from nodes.errors import ConfigurationError
 
@@ -49,8 +51,10 @@ def guard(
     the longest answer of a model that sets no limit. `price` is only needed for a model that neither the settings nor
     genai-prices know; "free" for one that costs nothing.
     Requests raise `CallError`s (`Throttled`, `CallTimeout`, `Truncated`, ...) and `StopRun`s instead of the client's
-    exceptions. An answer that was cut off, also by a stream that just ends, is `Truncated`. Tell the model to report
-    the usage of streams (`stream_usage=True`): one that does not is charged its worst case.
+    exceptions. Only an answer that is known to be whole and good passes: one that was cut off, also by a stream that
+    just ends, or ended for a reason that nobody knows, is `Truncated`; an empty one, and tool calls that cannot be
+    carried out, are `InvalidOutput`. Reasoning in tags is moved to `additional_kwargs["reasoning_content"]`. Tell the
+    model to report the usage of streams (`stream_usage=True`): one that does not is charged its worst case.
     Raises `ConfigurationError` for anything but a chat model.
     """
     if not isinstance(model, BaseChatModel):
@@ -72,7 +76,8 @@ def guard(
         max_cost_microusd=None if max_cost is None else round(max_cost * 1_000_000),
         cost=price,
         endpoint=_endpoint_of(copied),
-        tells=_speaks_openai(copied),
+        speaks_openai=_speaks_openai(copied),
+        reports=_reports_endings(model),
     )
     # Not a new instance: its validators would build the clients anew, and lose those that were passed in.
     object.__setattr__(copied, "__class__", _guarding(type(model)))
@@ -113,7 +118,7 @@ class Guarding(_Before):
 
         async def in_thread(limit: float) -> ChatResult:
             # A thread cannot be stopped: where the client takes a time limit, it ends with the request.
-            timed = {"timeout": limit} if self._lane.tells else {}
+            timed = {"timeout": limit} if self._lane.speaks_openai else {}
             with _passing():
                 return await bridge.in_thread(partial(send, **timed | kwargs))
 
@@ -167,7 +172,9 @@ class GuardingStream(Guarding):
 def _guarding(kind: type[BaseChatModel]) -> type[BaseChatModel]:
     """Return a subclass of a model's class with our methods first, under the same name."""
     streams = kind._stream is not BaseChatModel._stream or kind._astream is not BaseChatModel._astream
-    bases = (GuardingStream if streams else Guarding, kind)
+    ours = (GuardingStream if streams else Guarding,)
+    wire = (OpenAIWire,) if hasattr(kind, "_convert_chunk_to_generation_chunk") else ()
+    bases = (*ours, *wire, kind)
     inside = {"__module__": kind.__module__, "__doc__": kind.__doc__, "_lane": PrivateAttr()}
     return types.new_class(kind.__name__, bases, exec_body=lambda namespace: namespace.update(inside))
 
@@ -206,6 +213,10 @@ def _client_of_loop() -> Any:
 
 def _speaks_openai(model: BaseChatModel) -> bool:
     return getattr(model, "root_async_client", None) is not None
+
+
+def _reports_endings(model: BaseChatModel) -> bool:
+    return any(kind.__module__.partition(".")[0] in INTEGRATIONS for kind in type(model).__mro__)
 
 
 def _endpoint_of(model: BaseChatModel) -> Endpoint:

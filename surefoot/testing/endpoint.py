@@ -144,12 +144,14 @@ class OpenAIEndpoint:
             await self._sleep(request, delay)
         if fault.status == 200:
             fault = self._rejection(request, body) or fault
+        if fault.events is not None:
+            return StreamingResponse(_events(fault), media_type="text/event-stream")
+        if fault.raw is not None:
+            return Response(fault.raw, fault.status, headers=fault.headers, media_type=fault.content_type)
         if fault.status != 200:
             kind = "server_error" if fault.status >= 500 else "invalid_request_error"
             error = {"message": fault.message, "code": fault.code or None, "type": kind, "param": fault.param}
             return JSONResponse({"error": error}, fault.status, headers=fault.headers)
-        if fault.raw is not None:
-            return Response(fault.raw, media_type=fault.content_type)
         if body.get("stream"):
             return StreamingResponse(self._stream(body, fault), media_type="text/event-stream")
         payload = json.dumps(self._completion(body, fault))
@@ -269,6 +271,12 @@ def misbehaving_endpoint(
 
 def _unsupported(param: str, message: str) -> Fault:
     return replace(status(400, "unsupported_parameter", message), param=param)
+
+
+async def _events(fault: Fault) -> AsyncIterator[str]:
+    for event in fault.events or ():
+        yield f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n"
+        await asyncio.sleep(fault.drip_s)
 
 
 async def _dripping(payload: str, pause: float) -> AsyncIterator[bytes]:

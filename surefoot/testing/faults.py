@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ class Fault:
     drip_s: float = 0.0
     """Pause between single bytes of the body."""
     raw: str | None = None
+    """The whole body, with this status and these headers, instead of an answer or an error."""
+    events: tuple[Any, ...] | None = None
+    """The data of each event of a stream, as texts or as objects, instead of an answer."""
     content_type: str = "application/json"
     shape: Callable[[str], str] | None = None
     """Changes the answer's text."""
@@ -31,6 +35,36 @@ class Fault:
     """Pieces after which a stream just ends, without a word why; an answer in one piece is not cut."""
     usage: dict[str, Any] | str | None = "exact"
     """`exact`, None for no usage at all, or the object to report."""
+
+
+def body(data: Any, code: int = 200, **headers: str) -> Fault:
+    """Answer with this body, as a maker of models writes it, whatever was asked."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Fault(status=code, raw=data if isinstance(data, str) else json.dumps(data), headers=named)
+
+
+def completion(content: Any, finish_reason: Any = "stop", usage: Any = "exact", **message: Any) -> Fault:
+    """Answer in one piece with this message; `usage` as in `Fault`. Leave the finish reason out with None."""
+    told = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110} if usage == "exact" else usage
+    choice = {
+        "index": 0,
+        "finish_reason": finish_reason,
+        "message": {"role": "assistant", "content": content, **message},
+    }
+    common = {"id": "chatcmpl-scripted", "object": "chat.completion", "created": 1, "model": "scripted"}
+    return body(common | {"choices": [choice]} | ({} if told is None else {"usage": told}))
+
+
+def chunk(delta: dict[str, Any], finish_reason: Any = None, usage: Any = None, **more: Any) -> dict[str, Any]:
+    """Return one chunk of a stream, for `stream_of`."""
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    common = {"id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": 1, "model": "scripted"}
+    return common | {"choices": [choice]} | ({} if usage is None else {"usage": usage}) | more
+
+
+def stream_of(*events: Any) -> Fault:
+    """Answer with a stream of these events: chunks, errors, or texts such as `[DONE]`."""
+    return Fault(events=events)
 
 
 def status(code: int, error: str = "", message: str = "scripted", **headers: str) -> Fault:

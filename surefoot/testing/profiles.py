@@ -67,6 +67,15 @@ _GARBLED: Final = (
     (0.03, "no JSON", Fault(shape=_say("I am not sure what you mean."))),
 )
 
+_WRAPPED: Final = (
+    (0.08, "502 in a 200", faults.body({"error": {"message": "Provider returned error", "code": 502}})),
+    (0.06, "429 in a 200", faults.body({"error": {"message": "slow down", "code": 429, "retry_after": 1}})),
+    (0.05, "no choices", faults.body({"choices": None})),
+    (0.05, "ended with an error", faults.truncated("error")),
+    (0.04, "reasoning only", Fault(shape=_say("<think>Let me see.</think>"))),
+    (0.06, "reasoning before", Fault(shape=lambda answer: f"Let me see.\n</think>\n\n{answer}")),
+)
+
 PROFILES: Final[Mapping[str, Profile]] = {
     profile.name: profile
     for profile in (
@@ -77,6 +86,7 @@ PROFILES: Final[Mapping[str, Profile]] = {
         Profile("hanging", "5 % of the requests are never answered", ((0.05, "hang", faults.hang(600)),)),
         Profile("garbled", "30 % of the answers are malformed, cut off or wrong", _GARBLED),
         Profile("refusing", "10 % of the requests are declined", ((0.1, "refusal", faults.refusal()),)),
+        Profile("wrapped", "errors inside of answers with status 200, missing ends, reasoning in the text", _WRAPPED),
         Profile(
             "mixed",
             "a bad afternoon: errors, throttling, hangs and malformed answers",
