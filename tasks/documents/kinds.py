@@ -65,7 +65,7 @@ _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _IMAGES: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"BM")
 _ENCRYPTED: Final = "EncryptedPackage".encode("utf-16-le")
 _TAG: Final = re.compile(
-    rb"</?(?:html|head|body|div|p|br|span|table|tr|td|li|ul|ol|h[1-6]|a|b|font)\b[^<>]{0,300}>", re.I
+    rb"</?(?:html|head|body|div|p|br|span|table|tr|td|li|ul|ol|h[1-6]|a|b|font)\b[^<>]{0,300}>", re.IGNORECASE
 )
 _TAGS: Final = 12
 """Tags of HTML from which a text is a web page, whatever it begins with."""

@@ -197,8 +197,7 @@ def _read_otherwise(data: bytes, limits: Limits) -> Read:
     damaged = DocumentError("corrupt", "it is damaged: ask for the document again")
     try:
         reader = pypdf.PdfReader(io.BytesIO(data))
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise DocumentError("encrypted", _ENCRYPTED)
+        _check_open(reader)
         count = len(reader.pages)
         _check_pages(count, limits)
         text = "\n\n".join(page.extract_text() for page in reader.pages)
@@ -211,6 +210,12 @@ def _read_otherwise(data: bytes, limits: Limits) -> Read:
         raise damaged
     unread = ["it is damaged, so that parts of it may be missing: ask for it again"]
     return Read(text, pages=count, how="damaged, read by the second library", unread=unread)
+
+
+def _check_open(reader: Any) -> None:
+    """Let pass what opens without a password, or with an empty one."""
+    if reader.is_encrypted and not reader.decrypt(""):
+        raise DocumentError("encrypted", _ENCRYPTED)
 
 
 def _check_pages(count: int, limits: Limits) -> None:

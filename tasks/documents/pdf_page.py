@@ -18,12 +18,16 @@ PIXELS: Final = 1_500_000
 """Most pixels of a page that is painted to see which of its words are visible; A4 has 500,000 at a pixel a point."""
 CONTRAST: Final = 8
 """Shades of 256 that a visible word differs from what is behind it at its darkest; pale grey print has 40."""
+PICTURE_PIXELS: Final = 60_000_000
+"""Pixels of the pictures of a page from which it is not painted: A3 at 600 dpi has 70 million, three bytes each."""
 SMALLEST: Final = 2.0
 """Points; lower lines are not seen."""
 OBJECTS: Final = 20_000
 """Most objects of a page that are looked at for pictures and drawn letters."""
 DEPTH: Final = 8
 """Forms inside of forms that are looked into."""
+MOST_PICTURES: Final = 200
+"""Largest pictures of a page that its words are compared with; a scan may come in strips."""
 PICTURE: Final = 0.15
 """Share of a page that pictures cover from which they may hold text; a portrait photograph covers 0.03."""
 LETTERS: Final = 200
@@ -59,18 +63,20 @@ class _Drawn:
     """What is painted on a page beside its text."""
 
     pictures: list[Box] = field(default_factory=list)
+    pixels: int = 0
     strokes: int = 0
     whole: bool = True
 
 
 def read_page(page: pypdfium2.PdfPage, extra: Sequence[Box] = ()) -> Page:
     """Read a page with the boxes of its forms and notes."""
-    import pypdfium2
-
-    text = page.get_textpage()
-    words = _Words(page, text)
-    boxes = [(box, turn) for box, turn in words.boxes()]
-    shown = [(box, turn) for box, turn in boxes if words.visible(box)]
+    drawn = _drawn(page)
+    words = _Words(page, page.get_textpage())
+    boxes = list(words.boxes())
+    if drawn.pixels > PICTURE_PIXELS and boxes:
+        drawn.whole, shown = False, boxes
+    else:
+        shown = [(box, turn) for box, turn in boxes if words.visible(box)]
     hidden = sum(len(box.text.split()) for box, _ in boxes) - sum(len(box.text.split()) for box, _ in shown)
     upright: dict[int, list[Box]] = {0: list(extra)}
     for box, turn in shown:
@@ -80,10 +86,6 @@ def read_page(page: pypdfium2.PdfPage, extra: Sequence[Box] = ()) -> Page:
     found = Page(read, sum(char.isalpha() for char in read), hidden)
     if hidden:
         found.unread.append("hidden")
-    try:
-        drawn = _drawn(page)
-    except pypdfium2.PdfiumError:
-        drawn = _Drawn(whole=False)
     if _covered(page, drawn.pictures, [box for box, _ in shown]):
         found.unread.append("picture")
     if drawn.strokes >= STROKES[found.letters >= FEW_LETTERS]:
@@ -122,7 +124,7 @@ class _Words:
             or self._raw.FPDFText_GetUnicode(self._text, index) in (0, 0xFFFD)
             for index in range(self._count)
         )
-        return wrong >= 10 and wrong > UNMAPPED * self._count
+        return bool(wrong >= 10 and wrong > UNMAPPED * self._count)
 
     def visible(self, box: Box) -> bool:
         """Tell whether a line differs from what is behind it, on the page as it is painted."""
@@ -172,7 +174,7 @@ class _Words:
         piece = self._raw.FPDFText_GetTextObject(self._text, max(self._index(box), 0))
         font = self._raw.FPDFTextObj_GetFont(piece) if piece else None
         seen = bool(piece) and self._raw.FPDFTextObj_GetTextRenderMode(piece) != 3
-        return seen and bool(font) and self._raw.FPDFFont_GetIsEmbedded(font) != 1
+        return bool(seen and font and self._raw.FPDFFont_GetIsEmbedded(font) != 1)
 
 
 def _turned(box: Box, turn: int) -> Box:
@@ -205,6 +207,7 @@ def _drawn(page: Any) -> _Drawn:
             kind = raw.FPDFPageObj_GetType(item)
             if kind == raw.FPDF_PAGEOBJ_IMAGE:
                 found.pictures.append(_square(_times(_matrix(raw, item), outer)))
+                found.pixels += _pixels(raw, item)
             elif kind == raw.FPDF_PAGEOBJ_PATH:
                 segments = raw.FPDFPath_CountSegments(item)
                 found.strokes += segments if segments > 8 else 0
@@ -213,6 +216,11 @@ def _drawn(page: Any) -> _Drawn:
                 if depth < DEPTH:
                     pending.append((item, depth + 1, _times(_matrix(raw, item), outer)))
     return found
+
+
+def _pixels(raw: Any, item: Any) -> int:
+    wide, high = ctypes.c_uint(), ctypes.c_uint()
+    return wide.value * high.value if raw.FPDFImageObj_GetImagePixelSize(item, wide, high) else 0
 
 
 def _matrix(raw: Any, item: Any) -> Matrix:
@@ -238,19 +246,21 @@ def _covered(page: Any, pictures: Sequence[Box], words: Sequence[Box]) -> bool:
     """Tell whether pictures cover much of a page with little text over them."""
     left, bottom, right, top = page.get_bbox()
     area, whole = 0.0, max((right - left) * (top - bottom), 1.0)
-    inside: set[Box] = set()
     for box in pictures:
         wide = min(box.right, right) - max(box.left, left)
         high = min(box.top, top) - max(box.bottom, bottom)
         area += max(wide, 0.0) * max(high, 0.0)
-    share = min(area / whole, 1.0)
+    share: float = min(area / whole, 1.0)
     if share < PICTURE:
         return False
-    for word in words:
-        across, up = (word.left + word.right) / 2, (word.bottom + word.top) / 2
-        if any(box.left <= across <= box.right and box.bottom <= up <= box.top for box in pictures):
-            inside.add(word)
-    return sum(char.isalpha() for word in inside for char in word.text) < LETTERS * share
+    largest = sorted(pictures, key=lambda box: (box.left - box.right) * (box.top - box.bottom))[:MOST_PICTURES]
+    over = (word for word in words if any(_holds(box, word) for box in largest))
+    return sum(char.isalpha() for word in over for char in word.text) < LETTERS * share
+
+
+def _holds(box: Box, word: Box) -> bool:
+    across, up = (word.left + word.right) / 2, (word.bottom + word.top) / 2
+    return box.left <= across <= box.right and box.bottom <= up <= box.top
 
 
 def _in_no_language(text: str) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from tasks.documents.kinds import DocumentError, Limits, Read, decoded
-from tasks.documents.package import Package, Relation, children, parsed
+from tasks.documents.package import Package, Relation, children
 from tasks.documents.word_text import Found, TextOf, attribute, child, is_on, local
 
 if TYPE_CHECKING:

@@ -22,11 +22,12 @@ LARGE: Final = 9.0
 """Square inches from which a picture may hold text; a portrait photograph has about three."""
 SMALLEST: Final = 4
 """Half points; letters of that size or less are not seen."""
-_NO_TEXT: Final = frozenset(
-    "pPr rPr tblPr tblPrEx tblGrid trPr tcPr sectPr sdtPr sdtEndPr rubyPr customXmlPr smartTagPr "
+_NO_TEXT: Final = frozenset({
+    "pPr", "rPr", "tblPr", "tblPrEx", "tblGrid", "trPr", "tcPr", "sectPr", "sdtPr", "sdtEndPr", "rubyPr", "customXmlPr",
+    "smartTagPr",
     # Text that was deleted or moved away, and what a field is computed from.
-    "del moveFrom delText instrText delInstrText fldData".split()
-)
+    "del", "moveFrom", "delText", "instrText", "delInstrText", "fldData",
+})  # fmt: skip
 _SPACES: Final = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 _BOXES: Final = {  # Boxes of the symbol fonts of Microsoft, by code point.
     "f0fe": "\u2612", "f078": "\u2612", "f0fd": "\u2612", "f052": "\u2612", "f054": "\u2612", "f0a8": "\u2610",
@@ -131,7 +132,8 @@ class TextOf:
             # The mark of its end was deleted: it is one paragraph with the next.
             self._carried = text
             return []
-        return [*text.split("\n"), *(line for lines in floats for line in lines)]
+        boxes = [line for lines in floats for line in lines]
+        return [*text.split("\n"), *boxes] if text.strip() or not boxes else boxes
 
     def _inline(self, holder: _Element, *, hidden: bool) -> str:
         return "".join(self._piece(element, hidden=hidden) for element in children(holder))
@@ -242,13 +244,11 @@ class TextOf:
                 yield from self._parts(inner, wanted)
 
 
-_SPECIAL: Final = frozenset(
-    "footnoteReference endnoteReference relIds chart altChunk subDoc textpath OLEObject contentPart control ruby "
-    "blip imagedata".split()
-)
-
-
-_INLINE: Final = frozenset("r t drawing pict object fldChar".split())
+_SPECIAL: Final = frozenset({
+    "footnoteReference", "endnoteReference", "relIds", "chart", "altChunk", "subDoc", "textpath", "OLEObject",
+    "contentPart", "control", "ruby", "blip", "imagedata",
+})  # fmt: skip
+_INLINE: Final = frozenset({"r", "t", "drawing", "pict", "object", "fldChar"})
 
 
 def _row(cells: list[list[str]]) -> str:

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 MEMORY: Final = 600_000_000
-"""Bytes of resident memory from which a worker ends itself; it has about 140 million with its libraries, and 400 million
-with a scan of 50 pages."""
+"""Bytes of resident memory from which a worker ends itself; it has about 140 million with its libraries."""
 ADDRESSES: Final = 1_200_000_000
 """Bytes of address space of a worker: stops one large request before the memory is there. Linux alone obeys it."""
 TOO_LARGE: Final = 77
