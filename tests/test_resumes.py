@@ -138,7 +138,7 @@ def test_a_model_that_is_not_set_up_leaves_its_facts_missing_and_a_person_is_tol
     values = app.get_state(CONFIG).values
     assert values.get("technical") is None
     assert values["soft"] is not None
-    assert values["confidence"] == pytest.approx(0.4)
+    assert values["confidence"] == pytest.approx(0.25)
     edit = {"technical": [{"name": name, "used": True} for name in ("Python", "PostgreSQL", "Docker", "Apache Kafka")]}
     ended = app.invoke(Command(resume={"type": "edit", "args": {"args": edit}, "by": "ida"}), CONFIG, context=context)
     assert (ended["outcome"], ended["score"]) == ("accepted", 100.0)

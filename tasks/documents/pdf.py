@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tasks.documents.columns import Box
 from tasks.documents.kinds import DocumentError, Limits, Read
-from tasks.documents.pdf_page import read_page
+from tasks.documents.pdf_page import TICKS, read_page
 
 if TYPE_CHECKING:
     import pypdfium2
@@ -162,7 +162,7 @@ class _Beside:
         raw, form = self._raw, self._form
         kind = raw.FPDFAnnot_GetFormFieldType(form, note) if form else -1
         if kind in (raw.FPDF_FORMFIELD_CHECKBOX, raw.FPDF_FORMFIELD_RADIOBUTTON):
-            return "\u2612" if raw.FPDFAnnot_IsChecked(form, note) else "\u2610"
+            return TICKS[0] if self._ticked(note) else TICKS[1]
         if kind in (raw.FPDF_FORMFIELD_PUSHBUTTON, raw.FPDF_FORMFIELD_SIGNATURE):
             return ""
         if kind in (raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX):
@@ -171,6 +171,12 @@ class _Beside:
             if chosen:
                 return ", ".join(_utf16(raw.FPDFAnnot_GetOptionLabel, form, note, number) for number in chosen)
         return (_utf16(raw.FPDFAnnot_GetFormFieldValue, form, note) if form else "") or self._string(note, b"V")
+
+    def _ticked(self, note: Any) -> bool:
+        """Tell whether a box is ticked, also where the file has no looks for its states."""
+        if self._raw.FPDFAnnot_IsChecked(self._form, note):
+            return True
+        return (self._string(note, b"AS") or self._string(note, b"V")) not in ("", "Off")
 
     def _string(self, note: Any, key: bytes) -> str:
         return _utf16(self._raw.FPDFAnnot_GetStringValue, note, key).strip()

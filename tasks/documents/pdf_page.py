@@ -22,6 +22,12 @@ PICTURE_PIXELS: Final = 60_000_000
 """Pixels of the pictures of a page from which it is not painted: A3 at 600 dpi has 70 million, three bytes each."""
 SMALLEST: Final = 2.0
 """Points; lower lines are not seen."""
+SLACK: Final = 3.0
+"""Points by which the frame of a field may reach over its label."""
+REACH: Final = 250.0
+"""Points between a field and its label."""
+TICKS: Final = ("\u2612", "\u2610")
+"""Boxes that are ticked and that are not."""
 OBJECTS: Final = 20_000
 """Most objects of a page that are looked at for pictures and drawn letters."""
 DEPTH: Final = 8
@@ -78,9 +84,10 @@ def read_page(page: pypdfium2.PdfPage, extra: Sequence[Box] = ()) -> Page:
     else:
         shown = [(box, turn) for box, turn in boxes if words.visible(box)]
     hidden = sum(len(box.text.split()) for box, _ in boxes) - sum(len(box.text.split()) for box, _ in shown)
-    upright: dict[int, list[Box]] = {0: list(extra)}
+    upright: dict[int, list[Box]] = {0: []}
     for box, turn in shown:
         upright.setdefault(turn, []).append(_turned(box, turn))
+    upright[0] = _filled_in(upright[0], extra)
     order = sorted(upright, key=lambda turn: -len(upright[turn]))
     read = "\n".join(filter(None, (paragraphs(in_reading_order(upright[turn])) for turn in order)))
     found = Page(read, sum(char.isalpha() for char in read), hidden)
@@ -175,6 +182,27 @@ class _Words:
         font = self._raw.FPDFTextObj_GetFont(piece) if piece else None
         seen = bool(piece) and self._raw.FPDFTextObj_GetTextRenderMode(piece) != 3
         return bool(seen and font and self._raw.FPDFFont_GetIsEmbedded(font) != 1)
+
+
+def _filled_in(labels: Sequence[Box], values: Sequence[Box]) -> list[Box]:
+    """Put each value of a form behind the label on its left, or a tick before the one on its right."""
+    boxes, alone = list(labels), []
+    for value in values:
+        middle = (value.bottom + value.top) / 2
+        row = [n for n, box in enumerate(boxes) if box.bottom - SLACK <= middle <= box.top + SLACK]
+        left = max((n for n in row if boxes[n].right <= value.left + SLACK), key=lambda n: boxes[n].right, default=-1)
+        right = min((n for n in row if boxes[n].left >= value.right - SLACK), key=lambda n: boxes[n].left, default=-1)
+        before = value.left - boxes[left].right if left >= 0 else math.inf
+        after = boxes[right].left - value.right if right >= 0 and value.text in TICKS else math.inf
+        if min(before, after) > REACH:
+            alone.append(value)
+        elif before <= after:
+            label = boxes[left]
+            boxes[left] = Box(label.left, label.bottom, value.right, label.top, f"{label.text} {value.text}")
+        else:
+            label = boxes[right]
+            boxes[right] = Box(value.left, label.bottom, label.right, label.top, f"{value.text} {label.text}")
+    return boxes + alone
 
 
 def _turned(box: Box, turn: int) -> Box:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tasks.documents.kinds import DocumentError, Limits, Read, decoded
 from tasks.documents.package import Package, Relation, children
-from tasks.documents.word_text import Found, TextOf, attribute, child, is_on, local
+from tasks.documents.word_text import Found, TextOf
+from tasks.documents.word_xml import attribute, child, is_on, local
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
