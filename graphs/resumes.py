@@ -69,7 +69,7 @@ def assess(state: ResumeState) -> dict[str, Any]:
         verdict = "reject"
     by_rules, _ = tasks.rule_score(tasks.score.read(state))
     failed = missing_members(state, "extract")
-    missing = [name for name in FACTS if getattr(state, name) is None and state.provenance.get(name) is None]
+    missing = [name for name in FACTS if getattr(state, name) is None and not looked_for(state, name)]
     if verdict == "human_review":
         reasons["borderline"] = f"{score:g} points are between rejection and acceptance"
     if missing:
@@ -86,6 +86,12 @@ def assess(state: ResumeState) -> dict[str, Any]:
     if state.unread and not state.decided("unread"):
         reasons["unread"] = f"of the document, {'; '.join(state.unread)}"
     return {"recommendation": "human_review" if reasons else verdict, "escalations": reasons} | degradation(state)
+
+
+def looked_for(state: ResumeState, name: str) -> bool:
+    """Tell whether an extractor has answered for a field: without a value, it found nothing."""
+    source = state.provenance.get(name)
+    return source is not None and source.provider not in ("person", "default")
 
 
 def open_facts(state: ResumeState, missing: Sequence[str]) -> dict[str, str]:
@@ -153,8 +159,10 @@ def ask(state: ResumeState) -> ReviewRequest:
 
 
 def answer(_state: ResumeState, decision: ReviewDecision) -> dict[str, Any]:
-    """Take a response as the text of a résumé that was not read, or not all of it; an edit is assessed anew."""
-    return {"text": str(decision.args)} if decision.type == "response" else {}
+    """Take a response as the text of a résumé that was not read, or not all of it; what was found before is dropped."""
+    if decision.type != "response":
+        return {}
+    return {"text": str(decision.args), **dict.fromkeys(("resume", "score", "years", "years_stated", *FACTS))}
 
 
 def finish(state: ResumeState) -> dict[str, Any]:

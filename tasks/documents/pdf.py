@@ -42,7 +42,7 @@ def read_pdf(data: bytes, limits: Limits) -> Read:
 
     try:
         pdf = pypdfium2.PdfDocument(data)
-        pdf.init_forms()
+        plain = pypdfium2.PdfDocument(data) if pdf.init_forms() else pdf
     except pypdfium2.PdfiumError as error:
         if "password" in str(error).lower():
             raise DocumentError("encrypted", _ENCRYPTED) from None
@@ -51,7 +51,7 @@ def read_pdf(data: bytes, limits: Limits) -> Read:
     _check_pages(count, limits)
     texts, by_reason = [], dict[str, list[int]]()
     for number in range(1, count + 1):
-        text, reasons = _page(pdf, number - 1)
+        text, reasons = _page(pdf, plain, number - 1)
         texts.append(text)
         for reason in reasons:
             by_reason.setdefault(reason, []).append(number)
@@ -62,12 +62,12 @@ def read_pdf(data: bytes, limits: Limits) -> Read:
     return Read(text, pages=count, unread=unread + _whole(pdf, data))
 
 
-def _page(pdf: pypdfium2.PdfDocument, index: int) -> tuple[str, list[str]]:
+def _page(pdf: pypdfium2.PdfDocument, plain: pypdfium2.PdfDocument, index: int) -> tuple[str, list[str]]:
     import pypdfium2
 
     try:
         page = pdf[index]
-        beside, counts = _Beside(pdf, page), Counter[str]()
+        beside, counts = _Beside(pdf, page, plain[index]), Counter[str]()
         boxes = list(beside.boxes(counts))
         found = read_page(page, boxes)
     except pypdfium2.PdfiumError:
@@ -117,10 +117,11 @@ def _no_text(by_reason: dict[str, list[int]]) -> None:
 class _Beside:
     """The fields and notes of a page."""
 
-    def __init__(self, pdf: Any, page: Any) -> None:
+    def __init__(self, pdf: Any, page: Any, plain: Any) -> None:
+        """Take a page, and the same page of the file without its forms prepared."""
         import pypdfium2.raw as raw
 
-        self._raw, self._form, self._page = raw, pdf.formenv, page
+        self._raw, self._form, self._page, self._plain = raw, pdf.formenv, page, plain
 
     def boxes(self, counts: Counter[str]) -> Iterator[Box]:
         """Yield what is filled in or written over the page; count what is not read."""
@@ -130,7 +131,7 @@ class _Beside:
             kind, flags = raw.FPDFAnnot_GetSubtype(note), raw.FPDFAnnot_GetFlags(note)
             text = ""
             if kind == raw.FPDF_ANNOT_WIDGET:
-                text = self._value(note)
+                text = self._value(index, note)
             elif kind == raw.FPDF_ANNOT_FREETEXT:
                 text = self._string(note, b"Contents")
                 counts["drawings"] += not text and not flags & _HIDDEN
@@ -157,12 +158,12 @@ class _Beside:
             # Its words stand a little above the lower edge of their frame, like those beside it.
             yield Box(left, foot + min(high, 14.0) * 0.2, right, foot + high, line)
 
-    def _value(self, note: Any) -> str:
+    def _value(self, index: int, note: Any) -> str:
         """Return what a field is filled in with; a mark for one that is ticked or not."""
         raw, form = self._raw, self._form
         kind = raw.FPDFAnnot_GetFormFieldType(form, note) if form else -1
         if kind in (raw.FPDF_FORMFIELD_CHECKBOX, raw.FPDF_FORMFIELD_RADIOBUTTON):
-            return TICKS[0] if self._ticked(note) else TICKS[1]
+            return TICKS[0] if self._ticked(index, note) else TICKS[1]
         if kind in (raw.FPDF_FORMFIELD_PUSHBUTTON, raw.FPDF_FORMFIELD_SIGNATURE):
             return ""
         if kind in (raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX):
@@ -172,11 +173,12 @@ class _Beside:
                 return ", ".join(_utf16(raw.FPDFAnnot_GetOptionLabel, form, note, number) for number in chosen)
         return (_utf16(raw.FPDFAnnot_GetFormFieldValue, form, note) if form else "") or self._string(note, b"V")
 
-    def _ticked(self, note: Any) -> bool:
-        """Tell whether a box is ticked, also where the file has no looks for its states."""
-        if self._raw.FPDFAnnot_IsChecked(self._form, note):
-            return True
-        return (self._string(note, b"AS") or self._string(note, b"V")) not in ("", "Off")
+    def _ticked(self, index: int, note: Any) -> bool:
+        """Tell whether a box is ticked, by the file as it is: filling in forms clears a box without looks."""
+        plain = self._raw.FPDFPage_GetAnnot(self._plain, index)
+        state = self._string(plain, b"AS") or self._string(plain, b"V")
+        self._raw.FPDFPage_CloseAnnot(plain)
+        return state != "Off" if state else bool(self._raw.FPDFAnnot_IsChecked(self._form, note))
 
     def _string(self, note: Any, key: bytes) -> str:
         return _utf16(self._raw.FPDFAnnot_GetStringValue, note, key).strip()
