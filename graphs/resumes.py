@@ -7,7 +7,6 @@ result = graph.invoke({"path": "cv.pdf", "job": {"title": "Backend engineer", "r
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any, Final
 
 from langgraph.graph import END, START, StateGraph
@@ -29,6 +28,7 @@ from nodes.errors import InputError
 from state import ReviewDecision, ReviewRequest, RunContext
 from state.resumes import ResumeInput, ResumeState
 from state.review import ActionRequest, ReviewConfig
+from tasks import resume_doubts as doubts
 from tasks import resumes as tasks
 
 VERSION: Final = "1"
@@ -57,65 +57,15 @@ def limit(name: str) -> float:
     return run_context().thresholds.get(name, THRESHOLDS[name])
 
 
-FACTS: Final = {"technical": "technical skills", "soft": "soft skills", "certifications": "certifications"}
-"""What the extractors look for."""
-
-
 def assess(state: ResumeState) -> dict[str, Any]:
     """Recommend by the score, and collect the reasons for which a person decides instead."""
-    score, reasons = state.score or 0.0, dict[str, str]()
+    score = state.score or 0.0
     verdict = "auto_accept" if score >= limit("auto_accept") else "human_review"
     if score < limit("human_review"):
         verdict = "reject"
-    by_rules, _ = tasks.rule_score(tasks.score.read(state))
     failed = missing_members(state, "extract")
-    missing = [name for name in FACTS if getattr(state, name) is None and not looked_for(state, name)]
-    if verdict == "human_review":
-        reasons["borderline"] = f"{score:g} points are between rejection and acceptance"
-    if missing:
-        reasons["missing"] = "could not be extracted: " + ", ".join(
-            f"{n} ({failed.get(n, 'not set up')})" for n in missing
-        )
-    elif (state.confidence or 0.0) < limit("confidence"):
-        reasons["low_confidence"] = f"only {state.confidence or 0.0:.0%} of the facts that decide were found"
-    reasons |= open_facts(state, missing)
-    if verdict == "reject" and state.provenance["score"].provider == "embedded":
-        reasons["rules_never_reject"] = f"{score:g} points by rules alone: a person confirms a rejection"
-    if abs(score - by_rules) > limit("disagreement"):
-        reasons["disagreement"] = f"the model gives {score:g} points, the rules {by_rules:g}"
-    if state.unread and not state.decided("unread"):
-        reasons["unread"] = f"of the document, {'; '.join(state.unread)}"
-    return {"recommendation": "human_review" if reasons else verdict, "escalations": reasons} | degradation(state)
-
-
-def looked_for(state: ResumeState, name: str) -> bool:
-    """Tell whether an extractor has answered for a field: without a value, it found nothing."""
-    source = state.provenance.get(name)
-    return source is not None and source.provider not in ("person", "default")
-
-
-def open_facts(state: ResumeState, missing: Sequence[str]) -> dict[str, str]:
-    """Return what the job asks for and nobody knows: not found is not none, and dates may contradict the text."""
-    job, reasons = state.job, dict[str, str]()
-    if job is None:
-        return reasons
-    asked = [(name, what) for name, what in FACTS.items() if name not in missing] + [("years", "years of work")]
-    unknown = [what for name, what in asked if getattr(state, name) is None and tasks.asks_for(job, name)]
-    if unknown and not state.decided("not_found"):
-        reasons["not_found"] = f"not found, which does not mean that there are none: {', '.join(unknown)}"
-    dated, stated = state.years, state.years_stated
-    if dated is None or stated is None or state.decided("years"):
-        return reasons
-    if (dated < job.min_years) != (stated < job.min_years):
-        reasons["years"] = f"its dates tell {dated:g} years of work, its text says {stated:g}"
-    return reasons
-
-
-def degradation(state: ResumeState) -> dict[str, Any]:
-    """Return the update that says what of the document was not read, once."""
-    told = [f"read: {what}" for what in state.unread]
-    new = [reason for reason in told if reason not in state.reasons]
-    return {"degraded": True, "reasons": new} if new else {}
+    reasons = doubts.of_score(state, verdict, failed, limit) | doubts.of_facts(state) | doubts.of_document(state)
+    return {"recommendation": "human_review" if reasons else verdict, "escalations": reasons} | doubts.unread(state)
 
 
 def forward(state: ResumeState) -> str:
@@ -131,16 +81,9 @@ def forward(state: ResumeState) -> str:
     return "finish" if state.recommendation in ("auto_accept", "reject") else "assess"
 
 
-ANEW: Final = "Answer with its whole text to have it read anew.\n"
-
-
 def ask(state: ResumeState) -> ReviewRequest:
     """Put the facts and the reasons before a person, without who the candidate is."""
-    why = "\n".join(f"- {reason}" for reason in state.escalations.values())
-    told = "\n".join(f"- {reason}" for reason in state.score_reasons)
     facts = state.model_dump(mode="json", include={"technical", "soft", "certifications", "years"})
-    job = state.job.title if state.job else ""
-    unread = "".join(f"- {what}\n" for what in [*state.unread, *filter(None, [state.read_as])])
     return ReviewRequest(
         action_request=ActionRequest(action="invite_candidate", args=facts if state.resume else {}),
         config=ReviewConfig(
@@ -148,9 +91,7 @@ def ask(state: ResumeState) -> ReviewRequest:
             allow_edit=bool(state.resume),
             allow_respond=not state.resume or bool(state.unread),
         ),
-        description=f"**Why you are asked**\n{why}\n\n**{job}: {state.score or 0:g} points**\n{told}\n\n"
-        + (f"**The document**\n{unread}{ANEW if state.unread else ''}\n" if unread else "")
-        + (state.resume or "Nothing could be read. Answer with the text of the résumé, or reject it.")[:6_000],
+        description=doubts.question(state),
         reasons=state.escalations,
         asked_at=time.time(),
         due_at=time.time() + REVIEW_WITHIN_S,
@@ -162,16 +103,16 @@ def answer(_state: ResumeState, decision: ReviewDecision) -> dict[str, Any]:
     """Take a response as the text of a résumé that was not read, or not all of it; what was found before is dropped."""
     if decision.type != "response":
         return {}
-    return {"text": str(decision.args), **dict.fromkeys(("resume", "score", "years", "years_stated", *FACTS))}
+    return {"text": str(decision.args), **dict.fromkeys(("resume", "score", "years", "years_stated", *doubts.FACTS))}
 
 
 def finish(state: ResumeState) -> dict[str, Any]:
     """Write the outcome; a candidate whom nobody decided about is neither accepted nor rejected."""
     if state.decisions and state.decisions[-1].decision.by == "default":
-        return {"outcome": "undecided"} | degradation(state)
+        return {"outcome": "undecided"} | doubts.unread(state)
     decided = {"accept": "accepted", "reject": "rejected"}.get(state.last_decision or "")
     outcome = decided or {"auto_accept": "accepted", "reject": "rejected"}[state.recommendation or ""]
-    return {"outcome": outcome} | degradation(state)
+    return {"outcome": outcome} | doubts.unread(state)
 
 
 builder: Final = StateGraph(ResumeState, context_schema=RunContext, input_schema=ResumeInput)

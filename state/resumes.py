@@ -73,7 +73,7 @@ class ResumeState(RunState, ResumeInput):
     kind: Annotated[str, Checked] = ""
     """What the document was: pdf, docx or text."""
     read_as: Annotated[str, Checked] = ""
-    """What was unusual about how the document was read; empty for nothing."""
+    """What was unusual about how the document was read, with all that was not; empty for nothing."""
     unread: Annotated[list[str], Checked] = Field(default_factory=list)
     """What the document holds that was not read, or perhaps not rightly; a person is asked about it."""
     years: Annotated[Years | None, Checked] = None

@@ -201,6 +201,11 @@ def test_paragraphs_whose_break_was_deleted_are_one() -> None:
     assert lines(with_body(first, "<w:p><w:r><w:t>SQL</w:t></w:r></w:p>")) == [TEXT, "PostgreSQL"]
 
 
+def test_lines_that_a_text_box_repeats_are_all_read() -> None:
+    repeated = [p(r(f"<w:t>{word}</w:t>")) for word in ("abcd", "abc", "abcd", "abcd")]
+    assert lines(with_body(p(r(alternatives(box("".join(repeated)), VML))))) == [TEXT, "abcd", "abc", "abcd", "abcd"]
+
+
 def test_pieces_of_a_line_come_together_in_order() -> None:
     line = (
         '<w:p><w:r><w:t>One</w:t><w:tab/><w:t>two</w:t><w:br/><w:t>C</w:t><w:noBreakHyphen/><w:t>level</w:t></w:r>'

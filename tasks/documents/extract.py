@@ -33,7 +33,7 @@ def extract(data: bytes, name: str, limits: Limits) -> Document:
     unread = list(read.unread)
     if private > _PRIVATE * len(clean):
         unread.append(f"{private} of its letters cannot be told: their font does not say which they are")
-    return Document(clean, kind, read.pages, "; ".join(filter(None, (how, read.how))), unread)
+    return Document(clean, kind, read.pages, "; ".join(filter(None, (how, read.how, *unread))), unread)
 
 
 def _text(data: bytes, _limits: Limits) -> Read:

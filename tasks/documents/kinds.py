@@ -37,7 +37,7 @@ class Document:
     kind: Kind
     pages: int = 1
     how: str = ""
-    """What is unusual about how it was read; empty for nothing."""
+    """What is unusual about how it was read, with all that was not; empty for nothing."""
     unread: list[str] = field(default_factory=list)
     """What the document holds that is not, or perhaps not rightly, in the text; empty when all of it was read. Holds
     counts and numbers of pages, nothing of the document."""
@@ -142,8 +142,8 @@ def decoded(data: bytes) -> Read:
         odd = sum(char > "~" for char in letters)
         if "\ufffd" in text or odd > _FOREIGN * max(len(letters), 1) or _mixed(text):
             unread = ["its encoding is not known, so that some of its letters may be wrong: ask for it in UTF-8"]
-    bad = sum(char == "\ufffd" or (char < " " and char not in "\t\n\r\f\v\x1b") for char in text)
-    if "\0" in text or bad > len(text) / 100:
+    bad = sum(char < " " and char not in "\t\n\r\f\v\x1b" for char in text)
+    if "\0" in text or bad > len(text) / 100 or text.count("\ufffd") > len(text) / 4:
         raise DocumentError("corrupt", "it is neither a PDF, a DOCX nor a text, or it is damaged: ask for it again")
     if "\ufffd" in text and not unread:
         unread = ["letters of it were lost before it came here: ask for it again"]
@@ -162,6 +162,6 @@ def _by_zeros(data: bytes) -> str:
 
 def _mixed(text: str) -> bool:
     """Tell whether letters stand where Windows-1252 text has none: a capital with a mark inside of a small word."""
-    words = re.findall(r"[^\W\d_]*[a-z\u00df-\u00ff][\u00c0-\u00de][^\W\d_]*", text)
+    words = re.findall(r"[^\W\d_]*[a-z\u00df-\u00ff][\u00c0-\u00de\u0152\u0160\u0178\u017d][^\W\d_]*", text)
     signs = re.findall(r"[a-z][\u2020-\u203a\u0192\u02c6\u00a1-\u00b6\u00b8-\u00bf][a-z]", text)
     return len(words) + len(signs) >= 2
