@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import subprocess
-import sys
+import re
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pypdf
 import pytest
 from fpdf import FPDF
 from pdf_files import annotated, image, lines, one_page, raw_pdf, scan, stream, with_forms, written
+from test_documents import workers
 
 from tasks.documents import DocumentError, Limits, read_document
 from tasks.documents.extract import extract
 from tasks.documents.kinds import Document
+from tasks.documents.worker import ELSE, MEMORY
 
 TEXT = "Application of a backend engineer"
 FULL = tuple(f"Line {number} of a page that is full of text, as most pages of a curriculum are" for number in range(20))
@@ -320,58 +323,43 @@ def inflated(size: int) -> bytes:
     )
 
 
-PEAK = """
-import asyncio, resource, sys, threading, time
-from pathlib import Path
-from tasks.documents import DocumentError, Limits, read_document
-from tasks.documents.worker import MEMORY
+class Peak:
+    """The most memory that a process had that reads for this one, while a block runs."""
 
-most = 0
+    def __enter__(self) -> Self:
+        self.most, self._over = 0, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
 
-def watch():
-    global most
-    while True:
-        for stat in Path("/proc").glob("[0-9]*/status"):
-            try:
-                told = dict(line.split(":", 1) for line in stat.read_text().splitlines())
-                if told["PPid"].strip() == str(__import__("os").getpid()):
-                    most = max(most, int(told.get("VmRSS", "0 kB").split()[0]) * 1024)
-            except (OSError, ValueError):
-                continue
-        time.sleep(0.005)
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
 
-threading.Thread(target=watch, daemon=True).start()
-
-async def main():
-    try:
-        document = await read_document(Path(sys.argv[1]).read_bytes(), limits=Limits(seconds=20))
-        print("read", document.unread)
-    except DocumentError as error:
-        print(error.kind, error)
-    print((await read_document(Path(sys.argv[2]).read_bytes())).text)
-
-asyncio.run(main())
-print("peak", most)
-assert most < MEMORY * 1.3, most
-"""
+    def _watch(self) -> None:
+        while not self._over.wait(0.05):
+            for pid in workers():
+                with contextlib.suppress(OSError):
+                    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+                    self.most = max(self.most, int(found[1]) * 1024 if found else 0)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="measures memory in /proc")
 @pytest.mark.parametrize("name", RECURSIVE)
-def test_a_pdf_that_is_made_to_fill_the_memory_is_given_up_and_the_next_one_is_read(name: str, tmp_path: Path) -> None:
+async def test_a_pdf_that_is_made_to_fill_the_memory_is_given_up_and_the_next_one_is_read(name: str) -> None:
     data = inflated(400_000_000) if "400 MB" in name else RECURSIVE[name]
-    (tmp_path / "bad.pdf").write_bytes(data)
-    (tmp_path / "good.pdf").write_bytes(written(lines(TEXT)))
-    command = [sys.executable, "-c", PEAK, str(tmp_path / "bad.pdf"), str(tmp_path / "good.pdf")]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=110, cwd=Path(__file__).parent.parent, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    first, *_, text, _peak = done.stdout.splitlines()
-    assert text == TEXT
-    assert first.partition(" ")[0] in ("read", "too_complex", "timeout", "corrupt", "empty"), first
+    kind, message = "read", ""
+    with Peak() as peak:
+        try:
+            await read_document(data, limits=Limits(seconds=30))
+        except DocumentError as error:
+            kind, message = error.kind, str(error)
+        assert (await read_document(written(lines(TEXT)))).text == TEXT
+    assert 0 < peak.most < MEMORY * 1.3
+    assert kind in ("read", "too_complex", "timeout", "corrupt", "empty"), message
     if "ten times" in name:
-        assert first.startswith("too_complex reading it takes more than 600 MB of memory")
+        assert kind == "too_complex"
+        assert message == f"reading it takes more than 600 MB of memory: {ELSE}"
 
 
 async def test_a_fault_of_ours_does_not_blame_the_sender() -> None:

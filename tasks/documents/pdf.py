@@ -25,7 +25,7 @@ UNREAD: Final = {
     "outlines": "{} drawn shapes that may be letters, which were not read",
     "hidden": "{} words that a reader of the page does not see: they were left out",
     "unmapped": "{} text whose letters cannot be told: its font does not say which they are",
-    "complex": "{} more drawings than are looked at",
+    "complex": "{} more drawings than are looked at, so that hidden or drawn words may be among them",
     "notes": "{} remarks beside the text, which were not read",
     "drawings": "{} stamps or drawings by hand, which were not read",
     "damaged": "{} damaged and was not read",

@@ -97,7 +97,7 @@ def read_page(page: pypdfium2.PdfPage, extra: Sequence[Box] = ()) -> Page:
         found.unread.append("picture")
     if drawn.strokes >= STROKES[found.letters >= FEW_LETTERS]:
         found.unread.append("outlines")
-    if not drawn.whole:
+    if not drawn.whole or not words.painted:
         found.unread.append("complex")
     if words.unmapped() or _in_no_language(read):
         found.unread.append("unmapped")
@@ -108,9 +108,11 @@ class _Words:
     """The lines of text of a page, with what a reader sees of them."""
 
     def __init__(self, page: Any, text: Any) -> None:
+        import pypdfium2
         import pypdfium2.raw as raw
 
-        self._raw, self._page, self._text = raw, page, text
+        self._raw, self._error, self._page, self._text = raw, pypdfium2.PdfiumError, page, text
+        self.painted = True
         self._count = text.count_chars()
         self._turned = any(self._turn(index) for index in range(self._count))
         self._picture: tuple[bytes, int, int, int] | None = None
@@ -146,6 +148,8 @@ class _Words:
 
     def _shades(self, box: Box) -> tuple[int, int]:
         data, stride, wide, high = self._painted()
+        if not self.painted:
+            return 0, 255
         corners = [self._device(x, y, wide, high) for x in (box.left, box.right) for y in (box.bottom, box.top)]
         x0, x1 = max(0, min(x for x, _ in corners)), min(wide - 1, max(x for x, _ in corners))
         y0, y1 = max(0, min(y for _, y in corners)), min(high - 1, max(y for _, y in corners))
@@ -157,7 +161,12 @@ class _Words:
         if self._picture is None:
             wide, high = self._page.get_size()
             scale = min(1.0, math.sqrt(PIXELS / max(wide * high, 1.0)))
-            bitmap = self._page.render(scale=scale, grayscale=True, may_draw_forms=False)
+            try:
+                bitmap = self._page.render(scale=scale, grayscale=True, may_draw_forms=False)
+            except self._error:
+                # What cannot be painted is taken for visible: its words are there.
+                self.painted, self._picture = False, (b"", 0, 1, 1)
+                return self._picture
             self._picture = (bytes(bitmap.buffer), bitmap.stride, bitmap.width, bitmap.height)
             bitmap.close()
         return self._picture

@@ -44,6 +44,10 @@ def receive(pipe: BinaryIO) -> bytes:
     return data
 
 
+_reading: Final = threading.Event()
+"""Set while a document is read: a process that waits costs nothing."""
+
+
 def resident() -> int:
     """Return the bytes of memory that this process has, or the most that it had where the system does not say."""
     try:
@@ -57,9 +61,10 @@ def resident() -> int:
 
 def _watch() -> None:
     """End the process when a document makes it too large: a native library that runs out of memory would abort."""
-    while resident() < MEMORY:
+    while _reading.wait():
+        if resident() >= MEMORY:
+            os._exit(TOO_LARGE)
         time.sleep(WATCH_S)
-    os._exit(TOO_LARGE)
 
 
 def _limit() -> None:
@@ -88,6 +93,7 @@ def main() -> None:
         while True:
             asked = json.loads(receive(sys.stdin.buffer))
             data = receive(sys.stdin.buffer)
+            _reading.set()
             try:
                 told = asdict(extract(data, asked["name"], Limits(**asked["limits"])))
             except DocumentError as error:
@@ -99,6 +105,7 @@ def main() -> None:
             except Exception as error:
                 # A fault of ours as likely as one of the document: its sender is not to blame.
                 told = {"trouble": "crashed", "message": f"reading it failed ({type(error).__name__}): {ELSE}"}
+            _reading.clear()
             send(answers, json.dumps(told).encode())
 
 
