@@ -64,6 +64,10 @@ def test_every_form_of_a_list_belongs_to_one_name_and_is_found() -> None:
             assert name in set(words.find(f"{form}", listed=True)), (file, form)
 
 
+def test_names_that_a_stroke_joins_are_found() -> None:
+    assert set(resumes.technical("Skills\nPython/Django, CI/CD, PL/SQL")) == {"Python", "Django", "CI/CD", "SQL"}
+
+
 def test_the_longest_form_counts() -> None:
     assert list(lexicon("skills").find("Java Script and React Native", listed=False)) != ["Java", "React"]
     assert "Java" not in resumes.technical("Skills\nJavaScript, TypeScript")
@@ -197,7 +201,14 @@ def test_a_model_is_told_what_is_not_known() -> None:
         ("\u00fcber zehn Jahre Berufserfahrung", 10.0),
         ("Mehr als 5 Jahre Erfahrung im Vertrieb", 5.0),
         ("Berufserfahrung: 12 Jahre", 12.0),
-        ("10-j\u00e4hrige Erfahrung", None),
+        ("mit 10-j\u00e4hriger Erfahrung", 10.0),
+        ("mit zehnj\u00e4hriger Berufserfahrung", 10.0),
+        ("Mehrj\u00e4hrige Erfahrung", None),
+        ("Experience: over 10 years", 10.0),
+        ("twenty two years of service in kitchens", 22.0),
+        ("zweiundzwanzig Jahre Erfahrung", 22.0),
+        ("vingt-deux ans d\u2019exp\u00e9rience", 22.0),
+        ("12 YOE", 12.0),
         ("12 ans d\u2019exp\u00e9rience", 12.0),
         ("depuis plus de huit ans", 8.0),
         ("Exp\u00e9rience professionnelle : 8 ans", 8.0),
@@ -255,6 +266,8 @@ def test_dates_are_read_in_their_usual_forms(lines: str, years: float) -> None:
         ("Passed dp-900 in 2023", ["DP-900"]),
         ("CKA, PMP, ITIL 4", ["Certified Kubernetes Administrator", "PMP", "ITIL Foundation"]),
         ("CKS", ["Certified Kubernetes Security Specialist"]),
+        ("CKA/CKAD", ["Certified Kubernetes Administrator", "Certified Kubernetes Application Developer"]),
+        ("CKA-certified", ["Certified Kubernetes Administrator"]),
         ("ITIL\u00ae 4 Foundation", ["ITIL Foundation"]),
         ("Oracle 1Z0-829, SAP C_TS4FI_2021", ["1Z0-829", "C_TS4FI_2021"]),
         ("CompTIA SY0-701", ["CompTIA Security+"]),

@@ -87,7 +87,7 @@ def kind_of(data: bytes, name: str, limits: Limits) -> Kind:
         return "docx"
     if data.startswith(_OLE):
         if _ENCRYPTED in data:
-            raise DocumentError("encrypted", "it is protected by a password: ask for it without")
+            raise DocumentError("encrypted", "it is protected by a password. Ask for it without one")
         raise DocumentError("unsupported", "it is in an old format of Word or Excel: save it as PDF or DOCX")
     if data.startswith(_IMAGES):
         raise DocumentError("image_only", "it is a picture, not a text: send the text, or run OCR on it first")

@@ -54,7 +54,7 @@ class Package:
         except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError):
             raise DocumentError("corrupt", "it is damaged and cannot be unpacked: ask for it again") from None
         if any(member.flag_bits & 1 for member in members):
-            raise DocumentError("encrypted", "it is protected by a password: ask for it without")
+            raise DocumentError("encrypted", "it is protected by a password. Ask for it without one")
         # Names of parts do not depend on case, and some programs write them as paths of Windows.
         self._members = {_part_name(member.filename): member for member in members}
 

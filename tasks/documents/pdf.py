@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _LEAST: Final = 20
 """Letters below which a PDF has no text."""
-_ENCRYPTED: Final = "it is protected by a password: ask for it without"
+_ENCRYPTED: Final = "it is protected by a password. Ask for it without one"
 _END: Final = 2_048
 """Bytes at the end of a PDF in which its last mark stands, whatever was appended to it."""
 UNREAD: Final = {

@@ -51,6 +51,9 @@ class Lexicon:
             name, size = self._longest(words, plain, at, listed=listed)
             if name:
                 yield name
+            elif "/" in words[at].strip("/"):
+                # "Python/Django" is two names, "CI/CD" is one.
+                yield from self.find(words[at].replace("/", " "), listed=listed)
             at += size
         yield from self._coded(line)
 

@@ -84,7 +84,8 @@ def certifications(text: str, asked: Iterable[str] = ()) -> list[str]:
     """
     words, found = lexicon("certifications"), dict[str, None]()
     written = _as_written(asked, words)
-    for section, line in _claimed(text):
+    for section, written_line in _claimed(text):
+        line = re.sub(r"-(?=certified\b|zertifiziert)", " ", written_line)
         about = section == "certificates" or bool(_EXAM.search(folded(line)))
         names = (name for name in words.find(line, listed=True) if about or not _ONLY_DIGITS.fullmatch(name))
         known = [*names, *_written_in(line, written)]

@@ -37,9 +37,20 @@ _FIRST: Final = 1955
 """No résumé's work begins earlier."""
 _MOST: Final = 60.0
 
-_NUMBERS: Final = {word.strip(): int(number) for number, words in WORDS["numbers"].items() for word in words.split(",")}
+
+def _numbers() -> dict[str, int]:
+    """Return numbers by their words, also those of tens and ones: twenty-two, zweiundzwanzig, vingt-deux."""
+    words = {word.strip(): int(number) for number, listed in WORDS["numbers"].items() for word in listed.split(",")}
+    ones = [word for word, number in words.items() if number < 10]
+    tens = [word for word, number in words.items() if number in (20, 30, 40)]
+    both = ((ten, one) for ten in tens for one in ones)
+    joined = {form: words[t] + words[o] for t, o in both for form in (f"{t} {o}", f"{t}-{o}", f"{o}und{t}")}
+    return joined | words
+
+
+_NUMBERS: Final = _numbers()
 _NUMBER: Final = rf"\d{{1,2}}(?:[.,]\d)?|{'|'.join(sorted(_NUMBERS, key=len, reverse=True))}"
-_YEARS: Final = r"years?|yrs?|jahr(?:en?)?|ans?|annees?"
+_YEARS: Final = r"years?|yrs?|yoe|jahr(?:en?)?|ans?|annees?"
 _MONTHS: Final = r"months?|mos?|monat(?:en?)?|mois"
 _DECADES: Final = r"decades?|jahrzehnt(?:en?)?|decennies?"
 _SPAN: Final = re.compile(
@@ -53,11 +64,13 @@ _WORKED: Final = re.compile(
     rf"^\s?(?:of|in|as|als|at|bei|im|an|d'|de|en|dans|comme|working|with|on|with in|mit)?\s?(?:[\w&/+#.-]+\s){{0,5}}?"
     rf"(?:{_EXPERIENCE})\b|^\s?(?:in|as|als|im|at|bei|en tant que|comme|dans|working|of work)\b"
 )
+_ABOUT: Final = (
+    r"(?:(?:over|more than|about|around|nearly|almost|at least|some|the|last|past|circa|ca\.?|etwa|rund|uber|mehr"
+    r" als|fast|mindestens|den|letzten|plus de|environ|pres de|au moins|>|-)\s?)*$"
+)
 _SINCE: Final = re.compile(
-    r"(?:\b(?:for|since|seit|depuis|pendant|worked|working|over|during|durant)|\b(?:last|past|letzten|dernieres)|"
-    rf"\b(?:{_EXPERIENCE})(?: professionnelle)?\s?(?:of|von|de|:|-|=|\()?)"
-    r"\s?(?:(?:over|more than|about|around|nearly|almost|at least|some|the|last|past|circa|ca\.?|etwa|rund|uber|mehr"
-    r" als|fast|mindestens|den|letzten|plus de|environ|pres de|au moins|>|~)\s?)*$"
+    r"(?:\b(?:for|since|seit|depuis|pendant|worked|working)|\b(?:last|past|letzten|dernieres)|"
+    rf"\b(?:{_EXPERIENCE})(?: professionnelle)?\s?(?:of|von|de|:|-|=|\()?)\s?{_ABOUT}"
 )
 _NO_WORK: Final = re.compile(
     r"^[\s-]?(?:old\b|of age|alt\b|ago\b|earlier|later|spater|plus tard|warranty|guarantee|garantie|contract|plan\b"
@@ -72,6 +85,7 @@ _NOT_THEIRS: Final = re.compile(
 _LABELLED: Final = re.compile(
     r"\b(?:years of (?:work(?:ing)? |professional )?experience|jahre (?:berufs)?erfahrung|annees d'experience)"
     rf"\s?[:=]\s?(?P<number>{_NUMBER})"
+    rf"|(?<![\w.,])(?P<german>{_NUMBER})[\s-]?jahrige[nrms]?\s(?:\w+\s){{0,2}}(?:{_EXPERIENCE})\b"
 )
 _NONE: Final = re.compile(
     rf"\b(?:no|without|keine|ohne|aucune|sans)\s(?:(?:work|working|professional|previous|prior)\s)*(?:{_EXPERIENCE})\b"
@@ -113,12 +127,13 @@ def years_stated(text: str) -> float | None:
     general, jobs = 0.0, 0.0
     for section, line in lines:
         short = not _BULLET.match(line) and len(line.split()) <= _HEAD_WORDS
-        found = [(_months(match), _evident(match)) for match in _SPAN.finditer(line) if _theirs(match)]
-        bare = max((months for months, evident in found if short and not evident), default=0.0)
-        general = max([general, bare, *(months for months, evident in found if evident)])
+        found = [match for match in _SPAN.finditer(line) if _theirs(match)]
+        alone = [match for match in found if not _evident(match) and (section != "work" or _alone(match))]
+        bare = max(map(_months, alone), default=0.0) if short else 0.0
+        general = max([general, bare, *(_months(match) for match in found if _evident(match))])
         jobs += bare if section == "work" else 0.0
         if labelled := _LABELLED.search(line):
-            general = max(general, 12 * _value(labelled["number"]))
+            general = max(general, 12 * _value(labelled["number"] or labelled["german"]))
     for (_, one), (_, two) in pairwise(lines):
         # A sentence may go on in the next line.
         spans = (match for match in _SPAN.finditer(f"{one} {two}") if _theirs(match) and _evident(match))
@@ -152,6 +167,15 @@ def _evident(match: re.Match[str]) -> bool:
         # "A ten-year track record", and not "a three-year project".
         return bool(re.match(rf"\s(?:[\w-]+\s){{0,2}}(?:{_EXPERIENCE})\b", after))
     return bool(_WORKED.match(after) or _SINCE.search(before))
+
+
+def _alone(match: re.Match[str]) -> bool:
+    """Tell whether a span is a part of its own at an end of its line, as the length of a job is."""
+    before, after = (
+        re.sub(rf"\b{_ABOUT}", "", match.string[: match.start()]).rstrip(),
+        match.string[match.end() :].strip(" )."),
+    )
+    return (not before or before[-1] in ",;:(|-/") and (not after or (not before and after[0] in ",;:|-"))
 
 
 def _months(match: re.Match[str]) -> float:
