@@ -28,6 +28,7 @@ from nodes.errors import InputError
 from state import ReviewDecision, ReviewRequest, RunContext
 from state.resumes import ResumeInput, ResumeState
 from state.review import ActionRequest, ReviewConfig
+from tasks import resume_doubts as doubts
 from tasks import resumes as tasks
 
 VERSION: Final = "1"
@@ -58,26 +59,13 @@ def limit(name: str) -> float:
 
 def assess(state: ResumeState) -> dict[str, Any]:
     """Recommend by the score, and collect the reasons for which a person decides instead."""
-    score, reasons = state.score or 0.0, dict[str, str]()
+    score = state.score or 0.0
     verdict = "auto_accept" if score >= limit("auto_accept") else "human_review"
     if score < limit("human_review"):
         verdict = "reject"
-    by_rules, _ = tasks.rule_score(tasks.score.read(state))
     failed = missing_members(state, "extract")
-    missing = [name for name in ("technical", "soft", "certifications") if getattr(state, name) is None]
-    if verdict == "human_review":
-        reasons["borderline"] = f"{score:g} points are between rejection and acceptance"
-    if missing:
-        reasons["missing"] = "could not be extracted: " + ", ".join(
-            f"{n} ({failed.get(n, 'not set up')})" for n in missing
-        )
-    elif (state.confidence or 0.0) < limit("confidence"):
-        reasons["low_confidence"] = f"only {state.confidence or 0.0:.0%} of the facts that decide were found"
-    if verdict == "reject" and state.provenance["score"].provider == "embedded":
-        reasons["rules_never_reject"] = f"{score:g} points by rules alone: a person confirms a rejection"
-    if abs(score - by_rules) > limit("disagreement"):
-        reasons["disagreement"] = f"the model gives {score:g} points, the rules {by_rules:g}"
-    return {"recommendation": "human_review" if reasons else verdict, "escalations": reasons}
+    reasons = doubts.of_score(state, verdict, failed, limit) | doubts.of_facts(state) | doubts.of_document(state)
+    return {"recommendation": "human_review" if reasons else verdict, "escalations": reasons} | doubts.unread(state)
 
 
 def forward(state: ResumeState) -> str:
@@ -95,17 +83,15 @@ def forward(state: ResumeState) -> str:
 
 def ask(state: ResumeState) -> ReviewRequest:
     """Put the facts and the reasons before a person, without who the candidate is."""
-    why = "\n".join(f"- {reason}" for reason in state.escalations.values())
-    told = "\n".join(f"- {reason}" for reason in state.score_reasons)
     facts = state.model_dump(mode="json", include={"technical", "soft", "certifications", "years"})
-    job = state.job.title if state.job else ""
     return ReviewRequest(
         action_request=ActionRequest(action="invite_candidate", args=facts if state.resume else {}),
         config=ReviewConfig(
-            allow_accept=bool(state.resume), allow_edit=bool(state.resume), allow_respond=not state.resume
+            allow_accept=bool(state.resume),
+            allow_edit=bool(state.resume),
+            allow_respond=not state.resume or bool(state.unread),
         ),
-        description=f"**Why you are asked**\n{why}\n\n**{job}: {state.score or 0:g} points**\n{told}\n\n"
-        + (state.resume or "Nothing could be read. Answer with the text of the résumé, or reject it.")[:6_000],
+        description=doubts.question(state),
         reasons=state.escalations,
         asked_at=time.time(),
         due_at=time.time() + REVIEW_WITHIN_S,
@@ -114,16 +100,19 @@ def ask(state: ResumeState) -> ReviewRequest:
 
 
 def answer(_state: ResumeState, decision: ReviewDecision) -> dict[str, Any]:
-    """Take a response as the text of a résumé that could not be read; an edit is assessed anew."""
-    return {"text": str(decision.args)} if decision.type == "response" else {}
+    """Take a response as the text of a résumé that was not read, or not all of it; what was found before is dropped."""
+    if decision.type != "response":
+        return {}
+    return {"text": str(decision.args), **dict.fromkeys(("resume", "score", "years", "years_stated", *doubts.FACTS))}
 
 
 def finish(state: ResumeState) -> dict[str, Any]:
     """Write the outcome; a candidate whom nobody decided about is neither accepted nor rejected."""
     if state.decisions and state.decisions[-1].decision.by == "default":
-        return {"outcome": "undecided"}
+        return {"outcome": "undecided"} | doubts.unread(state)
     decided = {"accept": "accepted", "reject": "rejected"}.get(state.last_decision or "")
-    return {"outcome": decided or {"auto_accept": "accepted", "reject": "rejected"}[state.recommendation or ""]}
+    outcome = decided or {"auto_accept": "accepted", "reject": "rejected"}[state.recommendation or ""]
+    return {"outcome": outcome} | doubts.unread(state)
 
 
 builder: Final = StateGraph(ResumeState, context_schema=RunContext, input_schema=ResumeInput)

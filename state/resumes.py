@@ -72,11 +72,20 @@ class ResumeState(RunState, ResumeInput):
     """How many passages of each kind were removed."""
     kind: Annotated[str, Checked] = ""
     """What the document was: pdf, docx or text."""
+    read_as: Annotated[str, Checked] = ""
+    """What was unusual about how the document was read, with all that was not; empty for nothing."""
+    unread: Annotated[list[str], Checked] = Field(default_factory=list)
+    """What the document holds that was not read, or perhaps not rightly; a person is asked about it."""
     years: Annotated[Years | None, Checked] = None
-    """Years of work by the dates of the résumé, None where it has none."""
+    """Years of work by the dates of the résumé, or as it says where it has no dates; None where neither was found."""
+    years_stated: Annotated[Years | None, Checked] = None
+    """Years of work as the text says ("12 years of experience"); None where it does not."""
     technical: Annotated[list[Skill] | None, Checked] = None
+    """None where they were not extracted; a list, perhaps empty, is what was found."""
     soft: Annotated[list[SkillName] | None, Checked] = None
+    """None for not found: rules know few words. An empty list is a judgement of a model or a person."""
     certifications: Annotated[list[SkillName] | None, Checked] = None
+    """None for not found. An empty list means that the résumé, or a person, says that there are none."""
     score: Annotated[Score | None, Checked] = None
     score_reasons: Annotated[list[str], Checked] = Field(default_factory=list)
     confidence: Annotated[Confidence | None, Checked] = None

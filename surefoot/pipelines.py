@@ -192,7 +192,10 @@ _PIPELINES = {
         module="resumes",
         input=ResumeInput,
         required=("job",),
-        row_fields=("recommendation", "score", "score_reasons", "confidence", "technical", "certifications", "years"),
+        row_fields=(
+            *("recommendation", "score", "score_reasons", "confidence", "technical", "soft", "certifications"),
+            *("years", "years_stated", "unread"),
+        ),
         estimate_item=_estimate_resumes,
         per_day=10_000,
         folder_field="job",

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.embedded import resumes as rules
-from tasks.embedded.resume_lines import years_of_work
+from tasks.embedded.work_years import years_of_work
 from tasks.privacy import remove_identity
 
 TRUTH: list[dict[str, Any]] = [

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fpdf import FPDF
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
+from PIL import Image
 
 from graphs.resumes import graph
 from nodes.errors import InputError
@@ -138,7 +141,7 @@ def test_a_model_that_is_not_set_up_leaves_its_facts_missing_and_a_person_is_tol
     values = app.get_state(CONFIG).values
     assert values.get("technical") is None
     assert values["soft"] is not None
-    assert values["confidence"] == pytest.approx(0.4)
+    assert values["confidence"] == pytest.approx(0.25)
     edit = {"technical": [{"name": name, "used": True} for name in ("Python", "PostgreSQL", "Docker", "Apache Kafka")]}
     ended = app.invoke(Command(resume={"type": "edit", "args": {"args": edit}, "by": "ida"}), CONFIG, context=context)
     assert (ended["outcome"], ended["score"]) == ("accepted", 100.0)
@@ -212,3 +215,105 @@ def test_a_wrong_input_is_refused_by_the_name_of_its_field(fields: dict[str, Any
 def test_a_text_that_holds_no_resume_goes_to_a_person() -> None:
     asked = question(saved().invoke(given("Hello!"), CONFIG, context=EMBEDDED))
     assert "which is no résumé" in asked["reasons"]["read"]
+
+
+def scanned(*pages: str) -> bytes:
+    """A PDF whose first pages have text and whose last one is a picture."""
+    made = FPDF()
+    for text in pages:
+        made.add_page()
+        made.set_font("Helvetica", size=11)
+        made.multi_cell(0, 6, text)
+    made.add_page()
+    raw = io.BytesIO()
+    Image.effect_noise((60, 80), 90).save(raw, "PNG")
+    made.image(raw, x=0, y=0, w=210, h=297)
+    return bytes(made.output())
+
+
+@pytest.mark.parametrize(("text", "recommended"), [(WEAK, "reject"), (STRONG, "auto_accept")])
+def test_a_document_of_which_some_was_not_read_is_decided_by_a_person(
+    text: str, recommended: str, tmp_path: Path, openai_endpoint: OpenAIEndpoint
+) -> None:
+    openai_endpoint.responder = RESPONDERS["resumes"]
+    (path := tmp_path / "cv.pdf").write_bytes(scanned(text))
+    (tmp_path / "whole.txt").write_text(text)
+    app = saved()
+    whole = app.invoke({"path": str(tmp_path / "whole.txt"), "job": JOB}, CONFIG, context=OPENAI)
+    assert (whole["recommendation"], whole["degraded"], whole["unread"]) == (recommended, False, [])
+
+    part: Any = {"configurable": {"thread_id": "part"}}
+    waits = app.invoke({"path": str(path), "job": JOB}, part, context=OPENAI)
+    told = "page 2 is mostly a picture, whose text was not read"
+    assert question(waits)["reasons"] == {"unread": f"of the document, {told}"}
+    assert told in question(waits)["description"]
+    assert (waits["recommendation"], waits["degraded"], waits["reasons"]) == ("human_review", True, [f"read: {told}"])
+
+    ended = app.invoke(Command(resume={"type": "reject", "by": "ida"}), part, context=OPENAI)
+    assert (ended["outcome"], ended["degraded"], ended["reasons"]) == ("rejected", True, [f"read: {told}"])
+
+
+def test_the_whole_text_can_be_sent_for_a_document_of_which_some_was_not_read(tmp_path: Path) -> None:
+    (path := tmp_path / "cv.pdf").write_bytes(scanned(WEAK))
+    app = saved()
+    asked = question(app.invoke({"path": str(path), "job": JOB}, CONFIG, context=EMBEDDED))
+    assert asked["config"]["allow_respond"] is True
+    ended = app.invoke(Command(resume={"type": "response", "args": STRONG, "by": "ida"}), CONFIG, context=EMBEDDED)
+    assert (ended["outcome"], ended["unread"]) == ("accepted", [])
+    assert "Quistgaard" not in ended["resume"]
+
+
+def test_an_edit_after_the_question_is_scored_and_does_not_ask_about_the_document_again(tmp_path: Path) -> None:
+    (path := tmp_path / "cv.pdf").write_bytes(scanned(WEAK))
+    app = saved()
+    app.invoke({"path": str(path), "job": JOB}, CONFIG, context=EMBEDDED)
+    edit = {"technical": [{"name": name, "used": True} for name in ("Python", "PostgreSQL", "Docker", "Apache Kafka")]}
+    edit |= {"years": 9}
+    ended = app.invoke(Command(resume={"type": "edit", "args": {"args": edit}, "by": "ida"}), CONFIG, context=EMBEDDED)
+    assert (ended["outcome"], ended["score"]) == ("accepted", 100.0)
+    assert ended["degraded"] is True
+
+
+def test_a_fault_of_ours_is_tried_again_and_blames_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.documents import kinds
+
+    (path := tmp_path / "cv.pdf").write_bytes(scanned(*[STRONG] * 20))
+    monkeypatch.setattr(
+        kinds.Limits.__init__, "__defaults__", (*kinds.Limits.__init__.__defaults__[:3], 0.001, 200_000)
+    )
+    app = saved()
+    asked = question(app.invoke({"path": str(path), "job": JOB}, CONFIG, context=EMBEDDED))
+    assert "took longer than 0.001 s" in asked["reasons"]["read"]
+    assert "damaged" not in asked["reasons"]["read"]
+    outcomes = [attempt["outcome"] for attempt in app.get_state(CONFIG).values["attempts"]]
+    assert outcomes == ["transient", "transient"]
+
+
+def test_what_the_job_asks_for_and_nobody_found_is_asked_about() -> None:
+    job = JOB | {"certifications": ["AZ-500"], "soft": ["Patience"]}
+    text = STRONG.replace("03/2016 - present", "in Leipzig").replace("; she led a team of four", " and ran it")
+    app = saved()
+    asked = question(
+        app.invoke(
+            given(text.replace("Certified Kubernetes Administrator (CKA)", ""), job=job), CONFIG, context=EMBEDDED
+        )
+    )
+    assert asked["reasons"]["not_found"] == (
+        "not found, which does not mean that there are none: soft skills, certifications, years of work"
+    )
+    values = app.get_state(CONFIG).values
+    assert [values[name] for name in ("soft", "certifications", "years", "years_stated")] == [None] * 4
+    assert "years of work: not found, left out of the points" in values["score_reasons"]
+    ended = app.invoke(Command(resume={"type": "accept", "by": "ida"}), CONFIG, context=EMBEDDED)
+    assert ended["outcome"] == "accepted"
+
+
+def test_years_in_words_count_where_there_are_no_dates_and_are_asked_about_where_dates_contradict() -> None:
+    undated = STRONG.replace("03/2016 - present", "for 12 years")
+    assert graph.invoke(given(undated), context=EMBEDDED)["years"] == 12.0
+    dated = STRONG.replace("03/2016 - present", "03/2016 - 02/2018").replace(
+        "Skills:", "10 years of experience.\nSkills:"
+    )
+    app = saved()
+    asked = question(app.invoke(given(dated), CONFIG, context=EMBEDDED))
+    assert asked["reasons"]["years"] == "its dates tell 2 years of work, its text says 10"

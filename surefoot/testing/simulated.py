@@ -83,9 +83,13 @@ def _scored(candidate: re.Match[str], job: Mapping[str, Any]) -> dict[str, Any]:
     from tasks.embedded import resumes
 
     told = _fields(candidate["facts"])
-    skills = dict.fromkeys(_names(told["used"]), True) | dict.fromkeys(_names(told["listed"]), False)
+    listed, used = (None if told[kind] == "unknown" else _names(told[kind]) for kind in ("listed", "used"))
+    skills = None if used is None else dict.fromkeys(used, True) | dict.fromkeys(listed or (), False)
     years = None if told["years"] == "unknown" else float(told["years"])
-    points, reasons = resumes.score(job, skills, _names(told["soft"]), _names(told["certifications"]), years)
+    soft, certificates = (
+        None if told[kind] == "unknown" else _names(told[kind]) for kind in ("soft", "certifications")
+    )
+    points, reasons = resumes.score(job, skills, soft, certificates, years)
     return {"id": candidate["id"], "score": round(points), "reasons": [reason[:160] for reason in reasons[:3]]}
 
 

@@ -7,6 +7,7 @@ import atexit
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -18,11 +19,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from tasks.documents.kinds import Document, DocumentError, Limits
-from tasks.documents.worker import LENGTH, send
+from tasks.documents.worker import ELSE, LENGTH, MEMORY, TOO_LARGE, send
 
 WORKERS: Final = min(4, os.cpu_count() or 1)
 USES: Final = 200
 """Documents after which a worker is replaced: libraries keep memory."""
+GONE_S: Final = 5.0
+"""Seconds to wait for the exit status of a worker that has closed its pipe."""
 START_S: Final = 60.0
 """Seconds within which a worker has to be ready, on a machine that is busy."""
 
@@ -77,7 +80,7 @@ class _Worker:
         _all.add(self)
         if self._answer(time.monotonic() + START_S) != b"ready":
             self.end()
-            raise DocumentError("unsupported", "the process that reads documents does not start: run surefoot doctor")
+            raise DocumentError("not_started", "the process that reads documents does not start: run surefoot doctor")
 
     @property
     def usable(self) -> bool:
@@ -92,16 +95,28 @@ class _Worker:
             raw = b""
         except TimeoutError:
             self.end()
-            raise DocumentError("timeout", f"it took longer than {limits.seconds:g} s: send a simpler one") from None
+            raise DocumentError("timeout", f"reading it took longer than {limits.seconds:g} s: {ELSE}") from None
         if not raw:
-            self.end()
-            raise DocumentError(
-                "corrupt", "reading it ended the process that reads: it is damaged, ask for another one"
-            )
+            raise self._ended()
         told: dict[str, Any] = json.loads(raw)
         if "trouble" in told:
             raise DocumentError(told["trouble"], told["message"])
         return Document(**told)
+
+    def _ended(self) -> DocumentError:
+        """Say why the process is gone."""
+        try:
+            status = self._process.wait(GONE_S)
+        except subprocess.TimeoutExpired:
+            status = 0
+        self.end()
+        if status == TOO_LARGE:
+            return DocumentError(
+                "too_complex", f"reading it takes more than {MEMORY // 1_000_000} MB of memory: {ELSE}"
+            )
+        # How it ended is a negative number: that of the signal.
+        how = signal.strsignal(-status) if status < 0 else f"exit status {status}"
+        return DocumentError("crashed", f"the process that reads documents ended ({how}) while reading it: {ELSE}")
 
     def _answer(self, until: float) -> bytes:
         """Return the next answer, an empty one when the process has ended; raises `TimeoutError`."""
@@ -110,9 +125,10 @@ class _Worker:
 
     def _exactly(self, size: int, until: float) -> bytes:
         pipe, data = self._process.stdout.fileno(), b""  # type: ignore[union-attr] # it has one
+        waiting = select.poll()
+        waiting.register(pipe, select.POLLIN)
         while len(data) < size:
-            ready, _, _ = select.select([pipe], [], [], max(0.0, until - time.monotonic()))
-            if not ready:
+            if not waiting.poll(max(0.0, until - time.monotonic()) * 1000):
                 raise TimeoutError
             piece = os.read(pipe, min(size - len(data), 1 << 20))
             if not piece:
