@@ -1,7 +1,7 @@
-"""What an edit changes: clients send all arguments back, as their forms hold them.
+r"""What an edit changes: clients send all arguments back, as their forms hold them.
 
 Agent Inbox, Agent Chat UI and Studio return every argument of a proposal, changed or not, and a form returns numbers,
-truth values and lists as text (`"0.9"`, `"true"`, `'["a"]'`) and lines that end in `\\r\\n`. An argument that says what
+truth values and lists as text (`"0.9"`, `"true"`, `'["a"]'`) and lines that end in `\r\n`. An argument that says what
 the proposal says is no edit; a text is converted by the type of its field where that leaves one meaning.
 """
 
@@ -38,10 +38,13 @@ def changed_args(request: ReviewRequest, schema: type[BaseModel] | None, edits: 
             continue
         if value is None:
             raise InputError(f"field {name!r}: null is no value to edit to")
-        value = _with_newlines_of(proposed[name], value)
-        value = _by_proposal(name, proposed[name], value) if schema is None else _by_schema(name, schema, proposed[name], value)
-        if not _equal(proposed[name], value):
-            changed[name] = value
+        typed = _with_newlines_of(proposed[name], value)
+        if schema is None:
+            typed = _by_proposal(name, proposed[name], typed)
+        else:
+            typed = _by_schema(name, schema, proposed[name], typed)
+        if not _equal(proposed[name], typed):
+            changed[name] = typed
     return changed
 
 
@@ -78,7 +81,7 @@ def _double(value: float) -> float:
 
 
 def unix_newlines(text: str) -> str:
-    """Return a text with lines that end in a newline alone; forms send `\\r\\n`."""
+    r"""Return a text with lines that end in a newline alone; forms send `\r\n`."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -131,11 +134,13 @@ def _stored(name: str, schema: type[BaseModel], value: Any) -> Any:
     """Validate a value for a field and return its JSON form; raises `ValueError` with the reason."""
     try:
         state = schema.__pydantic_validator__.validate_assignment(schema.model_construct(), name, value)
-        found = TypeAdapter(schema.model_fields[name].annotation).dump_python(getattr(state, name), mode="json")
+        annotation: Any = schema.model_fields[name].annotation
+        found = TypeAdapter(annotation).dump_python(getattr(state, name), mode="json")
     except ValidationError as error:
         raise ValueError(describe(error)) from None
     if isinstance(value, bool) and not isinstance(found, bool):
-        raise ValueError(f"{name}: Input should be {_kind(found)}, not {json.dumps(value)}")
+        why = f"{name}: Input should be {_kind(found)}, not {json.dumps(value)}"
+        raise ValueError(why)  # noqa: TRY004 - the caller turns one kind of error into `InputError`
     if isinstance(found, float) and not math.isfinite(found):
         raise ValueError(f"{name}: Input should be a finite number")
     return found

@@ -83,7 +83,7 @@ class ReviewDecision(Record):
     @classmethod
     def _text_or_fields(cls, value: Any) -> Any:
         if not isinstance(value, (str, dict, type(None))):
-            raise ValueError("a text or an object of fields is needed")
+            raise ValueError("a text or an object of fields is needed")  # noqa: TRY004 - pydantic wants a ValueError
         if isinstance(value, str) and not value.strip():
             raise ValueError("the text is empty")
         return value

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 from langgraph.types import Command
 from pydantic import ValidationError
@@ -24,7 +24,8 @@ from surefoot.errors import ThreadBusy, UsageError
 from surefoot.inputs import BadLine, Item, id_of
 from surefoot.pipelines import Pipeline
 from surefoot.pipelines import pipeline as find_pipeline
-from surefoot.questions import asked_by, pipeline_of, question_of, urgency
+from surefoot.questions import asked_by, asks_for_value, pipeline_of, question_of, urgency
+from surefoot.raw import number
 from surefoot.runner import Runner
 from surefoot.settings import settings
 from surefoot.store import Store, open_store
@@ -120,15 +121,21 @@ async def run_item(
     return results[0]
 
 
+NOTHING: Final[Any] = object()
+"""Stands for no answer, since None may be one."""
+
+
 async def aresume(
-    thread: str, answer: Any = None, *, interrupt_id: str | None = None, url: str | None = None
+    thread: str, answer: Any = NOTHING, *, interrupt_id: str | None = None, url: str | None = None
 ) -> Result:
     """Go on with a thread: answer its review, or resume it where it was cut off.
 
-    `thread` is a UUID or a readable key (`support:48291`); `answer` is a `ReviewDecision`, a dict of its form, or one
-    of the strings `accept` and `reject`. It is validated before it is submitted: an `InputError` leaves the thread as
-    it was. The settings' cost cap holds for the call. Raises `UsageError` for an unknown thread, for an answer to a
-    thread that does not wait for one, and for a finished thread; `ThreadBusy` while another process works on it.
+    `thread` is a UUID or a readable key (`support:48291`). A review of ours is answered with a `ReviewDecision`, a dict
+    of its form, what a client sends, or one of the strings `accept` and `reject`. A question of the graph's own,
+    `interrupt(...)`, takes any JSON: False, None, a list; `Command(resume=X)` is X whatever it says. The answer is
+    validated before it is submitted: an `InputError` leaves the thread as it was. The settings' cost cap holds for the
+    call. Raises `UsageError` for an unknown thread, for an answer to a thread that does not wait for one, and for a
+    finished thread; `ThreadBusy` while another process works on it.
     """
     async with open_store(url) as store:
         record = await store.find(thread)
@@ -136,7 +143,7 @@ async def aresume(
 
 
 async def resume_in(
-    store: Store, record: ThreadRecord, answer: Any = None, *, interrupt_id: str | None = None
+    store: Store, record: ThreadRecord, answer: Any = NOTHING, *, interrupt_id: str | None = None
 ) -> Result:
     """Resume a thread of an open store; see `aresume`."""
     pipeline = pipeline_of(record)
@@ -148,11 +155,11 @@ async def resume_in(
             start, raw = await next_start(pipeline, store, record, None)
             # Whoever ran it last may have been given another one than the record tells.
             record = record.model_copy(update={"context": completed(raw.context, record.context)})
-            if answer is None:
+            if answer is NOTHING or (answer is None and not asks_for_value(raw, interrupt_id)):
                 answer = overdue_default(raw)
-            if answer is not None:
+            if answer is not NOTHING:
                 asked = question_of(record, raw, interrupt_id)
-                start = Command(resume={asked.id: asked.resume_value(_as_answer(answer), pipeline.state)})
+                start = Command(resume={asked.id: asked.resume_value(answer, pipeline.state)})
             elif not raw.exists:
                 raise UsageError(f"thread {record.key} holds no checkpoint yet: run its input again")
             elif not raw.next:
@@ -189,20 +196,14 @@ async def _go_on(pipeline: Any, store: Store, record: ThreadRecord, start: Any) 
     return result
 
 
-def overdue_default(raw: RawThread) -> ReviewDecision | None:
-    """Return the default action of a question whose due time has passed, if it has one."""
+def overdue_default(raw: RawThread) -> Any:
+    """Return the default action of a question whose due time has passed, `NOTHING` if it has none."""
     for item in raw.interrupts:
         value = item["value"] if isinstance(item["value"], Mapping) else {}
-        overdue = (value.get("due_at") or float("inf")) < time.time()
+        overdue = (number(value.get("due_at")) or float("inf")) < time.time()
         if overdue and value.get("default_action") in ("accept", "reject"):
             return ReviewDecision(type=value["default_action"], by="default", comment="nobody answered in time")
-    return None
-
-
-def _as_answer(answer: Any) -> Any:
-    if isinstance(answer, str):
-        return {"type": answer}
-    return answer.model_dump() if isinstance(answer, ReviewDecision) else answer
+    return NOTHING
 
 
 async def apending(thread: str | None = None, *, url: str | None = None) -> list[Pending]:
@@ -260,7 +261,7 @@ def run(pipeline: str, input: Mapping[str, Any], **options: Unpack[RunOptions]) 
     return run_sync(arun(pipeline, input, **options))
 
 
-def resume(thread: str, answer: Any = None, **options: Unpack[ResumeOptions]) -> Result:
+def resume(thread: str, answer: Any = NOTHING, **options: Unpack[ResumeOptions]) -> Result:
     """Go on with a thread; see `aresume`."""
     return run_sync(aresume(thread, answer, **options))
 

@@ -17,7 +17,8 @@ from state import RunContext
 from surefoot.bill import Effort
 from surefoot.errors import Refused, UsageError, taken_over
 from surefoot.pipelines import Pipeline
-from surefoot.threads import CONTEXT, RawThread, ThreadRecord, context_text
+from surefoot.raw import number, strings, text
+from surefoot.threads import CONTEXT, RawThread, ThreadRecord, context_text, told_interrupt
 
 if TYPE_CHECKING:
     from surefoot.inputs import Item
@@ -118,7 +119,7 @@ async def drive(
                 if on_part is not None:
                     on_part(chunk)
             elif "__interrupt__" in chunk:
-                interrupts += [{"id": item.id, "value": item.value} for item in chunk["__interrupt__"]]
+                interrupts += map(told_interrupt, chunk["__interrupt__"])
             if record.thread_id in store.leases.lost:
                 raise taken_over(record.key)
             if mode == "values" and draining():
@@ -189,7 +190,8 @@ def waiting(raw: RawThread) -> tuple[Literal["", "person", "time"], float | None
         value = item["value"] if isinstance(item["value"], Mapping) else {}
         if value.get("kind") == WAIT_KIND:
             return "time", float(value["until"])
-        return "person", value.get("due_at")
+        # A question in a form of its own may hold anything under our names.
+        return "person", number(value.get("due_at")) or None
     return "", None
 
 
@@ -197,6 +199,7 @@ def updated(record: ThreadRecord, result: Result, raw: RawThread | None = None) 
     """Return the record after a result."""
     request = raw.interrupts[0]["value"] if raw is not None and raw.interrupts else {}
     asked = request if result.waits_for == "person" and isinstance(request, Mapping) else {}
+    reasons = asked.get("reasons")
     return record.model_copy(
         update={
             "status": result.status,
@@ -207,9 +210,9 @@ def updated(record: ThreadRecord, result: Result, raw: RawThread | None = None) 
             "error": result.error,
             "waits_for": result.waits_for,
             "until": result.until,
-            "tier": asked.get("tier", ""),
-            "reasons": list(asked.get("reasons", {}).values()) if asked else [],
-            "default_action": asked.get("default_action", ""),
+            "tier": text(asked.get("tier")),
+            "reasons": strings(list(reasons.values())) if isinstance(reasons, Mapping) else [],
+            "default_action": text(asked.get("default_action")),
         }
     )
 

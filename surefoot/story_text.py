@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.cells import cell_len, set_cell_size
 
+from surefoot.readable import brief
 from surefoot.story import Story
 from surefoot.story_events import Event
 from surefoot.words import clock, count, duration, money, one_line, wrap
@@ -80,7 +79,7 @@ def _fields(story: Story, width: int) -> list[Line]:
     column = min(max(cell_len(source.field) for source in story.fields), 18)
     lines: list[Line] = []
     for source in story.fields:
-        lead, value = f"  {set_cell_size(source.field, column)}  ", _said(source.value)
+        lead, value = f"  {set_cell_size(source.field, column)}  ", brief(source.value)
         short = f"{lead}{set_cell_size(value, SHORT_VALUE)}  from {source.origin}"
         if cell_len(value) <= SHORT_VALUE and cell_len(short) <= width:
             lines.append(("", short))
@@ -91,12 +90,6 @@ def _fields(story: Story, width: int) -> list[Line]:
         lines += [("", line) for line in said]
         lines += [("dim", line) for line in _hanging(" " * cell_len(lead), f"from {source.origin}", width)]
     return lines
-
-
-def _said(value: Any) -> str:
-    if value is None:
-        return "none"
-    return f"{value:.2f}" if isinstance(value, float) else one_line(value)
 
 
 def _hanging(lead: str, text: str, width: int) -> list[str]:
