@@ -19,8 +19,10 @@ from nodes.call import spending_cap, using_guard
 from nodes.errors import InputError, SurefootError
 from nodes.task import hash_of
 from state import ReviewDecision, ReviewRequest, RunContext, describe
+from surefoot.broken import ThreadUnreadable, broken_by, broken_record, find_broken, prove_key
 from surefoot.drive import OnPart, Result, drive, next_start, result_of, updated, waiting
 from surefoot.errors import ThreadBusy, UsageError
+from surefoot.foreign import UNREADABLE
 from surefoot.inputs import BadLine, Item, id_of
 from surefoot.pipelines import Pipeline
 from surefoot.pipelines import pipeline as find_pipeline
@@ -146,13 +148,19 @@ async def resume_in(
     store: Store, record: ThreadRecord, answer: Any = NOTHING, *, interrupt_id: str | None = None
 ) -> Result:
     """Resume a thread of an open store; see `aresume`."""
+    if broken := broken_record(record):
+        raise ThreadUnreadable(record, broken)
     pipeline = pipeline_of(record)
     async with store.leases.renewing():
         if not await store.acquire(record.thread_id):
             who = await store.leases.holder(record.thread_id)
             raise ThreadBusy(f"{who} is working on thread {record.key}; try again when it is done")
         try:
-            start, raw = await next_start(pipeline, store, record, None)
+            try:
+                start, raw = await next_start(pipeline, store, record, None)
+            except UNREADABLE as error:
+                await prove_key(store, error)
+                raise ThreadUnreadable(record, broken_by(record, error)) from error
             # Whoever ran it last may have been given another one than the record tells.
             record = record.model_copy(update={"context": completed(raw.context, record.context)})
             if answer is NOTHING or (answer is None and not asks_for_value(raw, interrupt_id)):
@@ -227,7 +235,8 @@ async def aexplain(thread: str, *, url: str | None = None) -> Story:
 
     async with open_store(url) as store:
         record = await store.find(thread)
-        return tell(record, await store.channels(record.thread_id), await store.latest(record.pipeline))
+        raw, broken = await find_broken(store, record)
+        return tell(record, raw, await store.latest(record.pipeline), broken)
 
 
 class RunOptions(TypedDict, total=False):

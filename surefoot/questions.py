@@ -11,11 +11,11 @@ from langgraph.types import Command
 
 from nodes.retry import WAIT_KIND
 from nodes.review import validate_answer
-from state import ReviewRequest, redact
+from state import ReviewRequest
 from state.review import ActionRequest, ReviewConfig
 from surefoot.answers import Form, encoded, request_of, value_of
+from surefoot.broken import Broken, find_broken
 from surefoot.errors import UsageError
-from surefoot.foreign import UNREADABLE
 from surefoot.pipelines import Pipeline, pipeline
 from surefoot.threads import RawThread, ThreadRecord
 
@@ -61,13 +61,13 @@ def urgency(request: ReviewRequest) -> tuple[bool, float]:
 async def asked_by(store: Store, record: ThreadRecord) -> tuple[list[Asked], RawThread]:
     """Return the questions of a waiting thread and what is stored of it.
 
-    One that cannot be read says why and takes no answer.
+    One that cannot be read, or whose thread cannot go on, says why and takes no answer.
     """
-    try:
-        raw = await store.channels(record.thread_id)
-    except UNREADABLE as error:
-        return [Asked("", _unreadable(f"(this question cannot be read here: {redact(str(error))})"))], RawThread()
-    return questions_in(raw), raw
+    raw, broken = await find_broken(store, record)
+    if broken is None or broken.kind in ("graph", "version"):
+        # The first is told where it is answered, the second may be answered by the other version.
+        return questions_in(raw), raw
+    return [Asked("", _unreadable(f"{broken.told}; {broken.advice}", broken, record))], raw
 
 
 def questions_in(raw: RawThread) -> list[Asked]:
@@ -86,16 +86,21 @@ def _asked(interrupt_id: str, value: Any, schema: Any) -> Asked:
     except (ValueError, TypeError, LookupError, AttributeError):
         if isinstance(value, Mapping) and "default_action" in value:
             # It was a review of ours: what a value would mean to it is not known.
-            return Asked("", _unreadable("(this question cannot be read)"))
+            return Asked("", _unreadable("this question cannot be read"))
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str)
     action = ActionRequest(action="answer")
     asked = ReviewRequest(action_request=action, config=_TEXT_ONLY, description=text, reasons={"asked": text[:200]})
     return Asked(interrupt_id, asked, "value", schema if isinstance(schema, Mapping) else None)
 
 
-def _unreadable(description: str) -> ReviewRequest:
+def _unreadable(description: str, broken: Broken | None = None, record: ThreadRecord | None = None) -> ReviewRequest:
     nothing = ReviewConfig(allow_accept=False, allow_edit=False, allow_respond=False, allow_ignore=False)
-    return ReviewRequest(description=description, config=nothing, reasons={"unreadable": description})
+    told = f"({description}{f': {broken.command}' if broken and broken.command else ''})"
+    request = ReviewRequest(description=told, config=nothing, reasons={"unreadable": told.strip("()")})
+    if record is None:
+        return request
+    tier = "urgent" if record.tier == "urgent" else "routine"
+    return request.model_copy(update={"tier": tier, "due_at": record.until})
 
 
 def question_of(record: ThreadRecord, raw: RawThread, interrupt_id: str | None = None) -> Asked:

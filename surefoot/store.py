@@ -82,7 +82,7 @@ class Store:
             if expires or record.expires:
                 # A thread that is taken up again has no end.
                 await self.saver.aexpire_thread(record.thread_id, keep_ms / 1000 if expires else None)
-            record = record.model_copy(update={"expires": expires, "foreign": False, "unreadable": ""})
+            record = record.model_copy(update={"expires": expires, "foreign": False, "unreadable": "", "damage": ""})
             if not await self._records.write(record, token, keep_ms if expires else None):
                 raise taken_over(record.key)
             await self.saver.anote_thread(record.thread_id)
@@ -168,23 +168,46 @@ class Store:
         async for thread_id in self._records.ids():
             if await self.saver.afind_thread(thread_id) is None:
                 await self.saver.anote_thread(thread_id)
+            if (record := await self.get(thread_id)) is not None and record.damage == "record":
+                await self._write_anew(thread_id)
         return read
+
+    async def _write_anew(self, thread_id: str) -> None:
+        """Replace a record that is damaged by what the thread's checkpoints tell, unless somebody works there."""
+        if not await self.acquire(thread_id):
+            return
+        try:
+            entry = await self.saver.afind_thread(thread_id)
+            record = (await self._listing.of([entry]))[0] if entry else None
+            if record is not None and record.pipeline and record.key != thread_id:
+                await self.save(record)
+        finally:
+            await self.release(thread_id)
+
+    async def read_some_records(self) -> None:
+        """Read the records of the threads that changed last, which shows whether the keys that are set open any."""
+        await self._records.get_all([entry.thread_id for entry in await self.saver.alist_threads(PAGE)])
 
     async def forget(self, thread_id: str) -> None:
         """Delete a thread: checkpoints first, then its record, so that a crash in between leaves it findable."""
         try:
             await self.saver.adelete_thread(thread_id)
         except LeaseLost as error:
-            raise taken_over(thread_id) from error
+            raise taken_over(await self._named(thread_id)) from error
         await self.guard.forget(thread_id)
         if not await self._records.drop(thread_id, self.leases.token(thread_id)):
-            raise taken_over(thread_id)
+            raise taken_over(await self._named(thread_id))
+
+    async def _named(self, thread_id: str) -> str:
+        """Return the key that people know a thread by."""
+        record = await self.get(thread_id)
+        return record.key if record is not None else thread_id
 
     async def put_aside(self, record: ThreadRecord) -> None:
         """Take a thread whose checkpoints are damaged out of the way; its record says what became of it."""
         await self.saver.aquarantine(record.thread_id)
         if not record.foreign and not record.unreadable:
-            told = "its checkpoints are damaged and were put aside: run the item again with --rerun"
+            told = "its checkpoints cannot be used and were put aside: run the item again with --rerun"
             failed = {"status": "failed", "error": told, "waits_for": "", "until": None}
             await self.save(record.model_copy(update=failed))
 

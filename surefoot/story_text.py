@@ -37,14 +37,21 @@ def render(story: Story, width: int = 80) -> list[Line]:
 
 
 def _head(story: Story, width: int) -> list[Line]:
-    style = {"done": "bold green", "failed": "bold red", "stalled": "bold yellow"}.get(story.status, "bold")
+    styles = {"done": "bold green", "failed": "bold red", "stalled": "bold yellow"}
+    style = "bold red" if story.broken else styles.get(story.status, "bold")
     lines: list[Line] = [(style, line) for line in wrap(f"{one_line(story.key)} {story.headline}", width)]
     if story.about:
         lines += [("", line) for line in wrap(f"“{story.about}”", width)]
+    if story.broken:
+        where = {"waiting": "it was waiting", "running": "it was running"}.get(story.status, f"it was {story.status}")
+        lines.append(("dim", f"before that {where}"))
     facts = [f"outcome {story.outcome.replace('_', ' ')}"] if story.outcome else []
     failed = f", {story.failed_attempts} failed" if story.failed_attempts else ""
     retried = f" ({money(story.retry_microusd)} for retries)" if story.retry_microusd else ""
-    facts += [count(story.attempts, "attempt") + failed, money(story.cost_microusd) + retried, duration(story.seconds)]
+    # What cannot be read is not none.
+    attempts = count(story.attempts, "attempt") + failed if story.attempts or not story.broken else "attempts unknown"
+    cost = money(story.cost_microusd) + retried if story.cost_microusd or not story.broken else "cost unknown"
+    facts += [attempts, cost, duration(story.seconds)]
     lines.append(("dim", ", ".join(facts)))
     if story.route:
         lines += [("dim", line) for line in _hanging("route: ", " > ".join(story.route), width)]

@@ -92,6 +92,8 @@ class ThreadRecord(BaseModel):
     """Whether another program began it: listed and explained, and resumed only when it is named."""
     unreadable: str = ""
     """One line about why this process cannot read the thread; where it stands is known all the same."""
+    damage: Literal["", "record", "newer_record", "key"] = ""
+    """What of this record could not be read: the whole, what a newer version wrote, or what is encrypted."""
     context: RunContext = Field(default_factory=RunContext)
     """What the run was started with; LangGraph does not persist it."""
 

@@ -169,7 +169,7 @@ def _troubles(report: Report) -> None:
     if report.bad:
         say(f"surefoot: {count(len(report.bad), 'bad line was', 'bad lines were')} left out")
     if summary.refused:
-        say(f"surefoot: {count(len(summary.refused), 'item was', 'items were')} refused: their content has changed")
+        say(f"surefoot: {count(len(summary.refused), 'item was', 'items were')} refused, for the reasons above")
     if summary.stopped:
         say(f"surefoot: stopped: {summary.stopped}")
     if report.out_error:

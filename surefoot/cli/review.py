@@ -41,7 +41,7 @@ class Question:
         """The item in one line, or why it cannot be read."""
         from surefoot.words import about
 
-        return about(self.raw.values, 300) or self.record.unreadable
+        return self.request.reasons.get("unreadable") or about(self.raw.values, 300) or self.record.unreadable
 
     def as_json(self) -> dict[str, Any]:
         """Return the question as JSON-able data."""
@@ -141,8 +141,9 @@ def review(
     """Answer a question, or look at it in full."""
     given = _given(accept=accept, edit=edit, respond=respond, respond_json=respond_json, reject=reject)
     if given is None:
-        _show(asyncio.run(_find(thread, interrupt)), as_json=as_json)
-        return DONE
+        questions = asyncio.run(_find(thread, interrupt))
+        _show(questions, as_json=as_json)
+        return FAILED if any("unreadable" in question.request.reasons for question in questions) else DONE
     before, result = asyncio.run(_submit(thread, _answer(given, edit, respond, respond_json), interrupt))
     if as_json:
         write_json({"key": result.key, "error": result.error, **result.row})
@@ -219,12 +220,15 @@ async def _find(thread: str, interrupt: str | None) -> list[Question]:
 async def _submit(thread: str, answer: Any, interrupt: str | None) -> tuple[RawThread, Result]:
     from nodes.call import spending_cap
     from surefoot.api import resume_in
+    from surefoot.broken import ThreadUnreadable, find_broken
     from surefoot.settings import settings
     from surefoot.store import open_store
 
     async with open_store() as store:
         record = await store.find(thread)
-        before = await store.channels(record.thread_id)
+        before, broken = await find_broken(store, record)
+        if broken is not None and broken.kind not in ("graph", "version"):
+            raise ThreadUnreadable(record, broken)
         _refuse_short_text(before, answer, interrupt)
         with spending_cap(round(settings().max_cost_usd * 1_000_000)):
             return before, await resume_in(store, record, answer, interrupt_id=interrupt)
@@ -279,6 +283,8 @@ def _show_one(question: Question, screen: Console, *, several: bool) -> None:
     if rows := _rows(request.action_request.args if question.value is None else question.value):
         screen.print(Padding(value_table(rows, "proposal" if question.value is None else "question"), (0, 2)))
         screen.print()
+    if "unreadable" in request.reasons:
+        return
     extra = ["--id", question.interrupt_id] if several else []
     if not answerable(question.record):
         screen.print(elsewhere(question.record), style="dim")
