@@ -19,6 +19,7 @@ from nodes.call import spending_cap, using_guard
 from nodes.errors import InputError, SurefootError
 from nodes.task import hash_of
 from state import ReviewDecision, ReviewRequest, RunContext, describe
+from state.strict import nearest
 from surefoot.broken import ThreadUnreadable, broken_by, broken_record, find_broken, prove_key
 from surefoot.drive import OnPart, Result, drive, next_start, result_of, updated, waiting
 from surefoot.errors import ThreadBusy, UsageError
@@ -88,7 +89,9 @@ def item_of(pipeline: str, input: Mapping[str, Any], id: str | int | None, names
         raise InputError(f"{pipeline}: {describe(error)}") from None
     for name in found.required:
         if getattr(checked, name, None) is None:
-            raise InputError(f'{pipeline}: field "{name}" is missing')
+            there = ", ".join(map(str, input)) or "none"
+            near = nearest(name, [str(one) for one in input])
+            raise InputError(f'{pipeline}: field "{name}" is missing{near}; there are: {there}')
     values = checked.model_dump(mode="json", exclude_unset=True)
     item_id = hash_of(values) if id is None else id_of(id)
     if isinstance(item_id, BadLine):

@@ -88,6 +88,9 @@ def broken_by(record: ThreadRecord, error: BaseException) -> Broken:
         seal = _cause(error, SealBroken)
         if seal is not None and not seal.proven:
             return key_wrong(seal.key)
+        if seal is None and record.damage == "key":
+            # What is damaged in a thread that is encrypted is known once its key is here.
+            return Broken("key_missing", record.unreadable, KEYS_NEEDED)
         if _cause(error, NotSealed) is not None:
             return Broken(
                 "not_encrypted",
@@ -131,7 +134,7 @@ def of_seal(error: BaseException) -> bool:
 def _damaged(told: str, *, proven: bool) -> Broken:
     right = ", and the key is right, since it opens others" if proven else ""
     return Broken(
-        "damaged", f"a stored record is damaged: {told}{right}",
+        "damaged", f"a stored record cannot be read: {told}{right}",
         "bring it back from a copy of the server's data, or put it aside and run the item again",
         shell("doctor", "--quarantine"),
     )  # fmt: skip

@@ -30,6 +30,8 @@ AT_ONCE = 32
 """Threads that are read at the same time."""
 DAY_S = 86_400.0
 
+KEYS: Final[frozenset[Kind]] = frozenset({"key_missing", "key_wrong"})
+
 ASIDE: Final[frozenset[Kind]] = frozenset({"damaged", "field"})
 """What `--quarantine` puts aside: nothing that a key, a version or a program brings back."""
 
@@ -75,6 +77,8 @@ class Survey:
     """With types that only the program knows that they belong to."""
     damaged: list[ThreadRecord] = field(default_factory=list)
     """Those that no key and no other version brings back."""
+    poisoned: set[str] = field(default_factory=set)
+    """Ids of those among them that can be read, and hold a value that does not fit."""
     sealed: list[tuple[ThreadRecord, RecordDamaged]] = field(default_factory=list)
     """Those that their key does not open: whether it is the right one is known once all threads were read."""
 
@@ -82,6 +86,8 @@ class Survey:
         """Sort in a thread that cannot be read or go on."""
         if broken.kind in ASIDE:
             self.damaged.append(record)
+        if broken.kind == "field":
+            self.poisoned.add(record.thread_id)
         self.broken.setdefault(broken.kind, Some()).add(record.key, broken)
 
 
@@ -175,9 +181,12 @@ async def examine_threads(
     found = await survey(store, deep=deep, on_read=on_read)
     findings.append(Finding(name="threads", level="ok", told=count(found.threads, "thread")))
     findings += _findings(found)
+    if KEYS & found.broken.keys():
+        # Which bytes are whole is known once every key is here.
+        found.damaged = [record for record in found.damaged if record.thread_id in found.poisoned]
     if quarantine and found.damaged:
         findings.append(await _quarantined(store, found.damaged, deep))
-        findings += _broken(found, but=ASIDE)
+        findings += _broken(found, but={"field"} if KEYS & found.broken.keys() else ASIDE)
     else:
         findings += _broken(found)
     return [*findings, *await _aside(store)], found
