@@ -143,9 +143,9 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         moved = f"{alarm.score} went from {alarm.usual:.3g} to {alarm.now:.3g} over {count(alarm.items, 'item')}"
         facts.append(("drift", f"{moved}, each of which passed its gates: look at some of them"))
     if tally.failures:
-        most = tally.failures.most_common(MAX_FAILURES)
-        parts = [f"{provider} {label(outcome)} {number:,}" for (provider, outcome), number in most]
-        left = tally.failures.total() - sum(number for _, number in most)
+        failed = tally.failures.most_common(MAX_FAILURES)
+        parts = [f"{provider} {label(outcome)} {number:,}" for (provider, outcome), number in failed]
+        left = tally.failures.total() - sum(number for _, number in failed)
         told = ", ".join([*parts, *([f"others {left:,}"] if left else [])])
         facts.append(("failed attempts", f"{tally.failures.total():,} ({told})"))
     facts += tally.bill.facts()
