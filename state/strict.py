@@ -33,5 +33,6 @@ def refuse_unknown(given: Collection[Any], known: Collection[str]) -> None:
 def nearest(name: str, known: Collection[str], least: float = NEAR) -> str:
     """Return a suggestion for a misspelt name, such as `, did you mean 'min_years'?`; empty where none is near."""
     lower = {one.casefold(): one for one in known}
-    found = difflib.get_close_matches(name.casefold(), lower, 1, least)
+    parts = [one for one in lower if name.casefold() in one.replace("-", "_").split("_")]
+    found = difflib.get_close_matches(name.casefold(), lower, 1, least) or parts
     return f", did you mean {lower[found[0]]!r}?" if found else ""

@@ -17,7 +17,7 @@ from checkpointers import KeyMissing, RecordDamaged, ThreadFormatUnknown, TypeNo
 from checkpointers.encryption import VARIABLE, NoKey, NotSealed, SealBroken
 from nodes.errors import SurefootError
 from state import Checked, describe, redact
-from surefoot.errors import UsageError
+from surefoot.errors import Refused, UsageError
 from surefoot.pipelines import Pipeline
 from surefoot.pipelines import pipeline as find_pipeline
 from surefoot.words import one_line, shell
@@ -223,4 +223,16 @@ async def prove_key(store: Store, error: BaseException) -> None:
     """Try the key of an error on some other records, so that it is known whether it opens anything here."""
     seal = _cause(error, SealBroken)
     if seal is not None and not seal.proven:
-        await store.read_some_records()
+        # Listing opens what is encrypted in the records of those that changed last.
+        await store.latest("")
+
+
+async def raw_or_refused(store: Store, record: ThreadRecord) -> RawThread:
+    """Return what is stored of an item's earlier run; raises `Refused` that says why it cannot be read."""
+    from surefoot.foreign import UNREADABLE
+
+    try:
+        return await store.channels(record.thread_id)
+    except UNREADABLE as error:
+        await prove_key(store, error)
+        raise Refused(f"id {record.item_id!r} was run before, and {broken_by(record, error)}") from None

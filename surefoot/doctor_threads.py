@@ -177,6 +177,8 @@ async def examine_threads(
     findings += [await _deleted(store, thread) for thread in discard]
     if repair:
         told = f"{count(await store.repair(), 'thread')} read, the registry written anew"
+        if written := await _records_written_anew(store):
+            told += f", and {told_keys(written, 'record')}"
         findings.append(Finding(name="registry", level="ok", told=told))
     found = await survey(store, deep=deep, on_read=on_read)
     findings.append(Finding(name="threads", level="ok", told=count(found.threads, "thread")))
@@ -190,6 +192,21 @@ async def examine_threads(
     else:
         findings += _broken(found)
     return [*findings, *await _aside(store)], found
+
+
+async def _records_written_anew(store: Store) -> list[str]:
+    """Replace damaged records by what the checkpoints of their threads tell, where nobody works; return their keys."""
+    written = []
+    async with store.leases.renewing():
+        for record in [one for one in await store.records() if one.damage == "record" and one.key != one.thread_id]:
+            if not await store.acquire(record.thread_id):
+                continue
+            try:
+                await store.save(record)
+                written.append(record.key)
+            finally:
+                await store.release(record.thread_id)
+    return written
 
 
 def _findings(found: Survey) -> list[Finding]:

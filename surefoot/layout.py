@@ -65,7 +65,9 @@ def _hubs(nodes: Sequence[str], edges: Edges) -> set[str]:
     while True:
         left = [edge for edge in edges if not hubs & set(edge) and edge[0] != edge[1]]
         cyclic = _in_cycles([node for node in nodes if node not in hubs], left)
+        # A node that comes back to itself, such as one that waits, is a hub rather than a step.
         degree = {node: len({a if b == node else b for a, b in left if node in (a, b)}) for node in cyclic}
+        degree = {node: number + 2 * ((node, node) in edges) for node, number in degree.items()}
         most = max(cyclic, key=lambda node: degree[node], default=None)
         if most is None or degree[most] < HUB_NEIGHBOURS:
             return hubs

@@ -18,7 +18,7 @@ from nodes.call import spending_cap, using_guard
 from nodes.errors import StopRun, SurefootError
 from nodes.events import AttemptEnded, Event, RetryDecided, listening
 from state import RunContext, redact
-from surefoot.broken import broken_by, prove_key
+from surefoot.broken import raw_or_refused
 from surefoot.drive import (
     Drained,
     OnPart,
@@ -33,7 +33,6 @@ from surefoot.drive import (
     waiting,
 )
 from surefoot.errors import Refused, ThreadBusy, UsageError, taken_over
-from surefoot.foreign import UNREADABLE
 from surefoot.inputs import BadLine, Item
 from surefoot.leases import TTL_S
 from surefoot.pipelines import Pipeline
@@ -217,17 +216,13 @@ class Runner:
         """Return the item's record, and its result when nothing is left to do; raises `Refused` for a changed item."""
         record = await self.store.get(tid)
         if record is not None and self.rerun and tid not in self._begun:
-            await self.store.forget(tid)
+            await self.store.forget(tid, record.key)
             record = None
         self._begun.add(tid)
         if record is None:
             return self._new_record(item, tid), None
         refuse_another(record, self.pipeline, item)
-        try:
-            raw = await self.store.channels(tid)
-        except UNREADABLE as error:
-            await prove_key(self.store, error)
-            raise Refused(f"id {item.id!r} was run before, and {broken_by(record, error)}") from None
+        raw = await raw_or_refused(self.store, record)
         finished = raw.exists and not raw.next and raw.values.get("outcome") is not None
         if finished or (raw.interrupts and record.waits_for == "person"):
             known = result_of(self.pipeline, record, raw, line=item.line, fresh=False)

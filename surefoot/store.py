@@ -168,40 +168,17 @@ class Store:
         async for thread_id in self._records.ids():
             if await self.saver.afind_thread(thread_id) is None:
                 await self.saver.anote_thread(thread_id)
-            if (record := await self.get(thread_id)) is not None and record.damage == "record":
-                await self._write_anew(thread_id)
         return read
 
-    async def _write_anew(self, thread_id: str) -> None:
-        """Replace a record that is damaged by what the thread's checkpoints tell, unless somebody works there."""
-        if not await self.acquire(thread_id):
-            return
-        try:
-            entry = await self.saver.afind_thread(thread_id)
-            record = (await self._listing.of([entry]))[0] if entry else None
-            if record is not None and record.pipeline and record.key != thread_id:
-                await self.save(record)
-        finally:
-            await self.release(thread_id)
-
-    async def read_some_records(self) -> None:
-        """Read the records of the threads that changed last, which shows whether the keys that are set open any."""
-        await self._records.get_all([entry.thread_id for entry in await self.saver.alist_threads(PAGE)])
-
-    async def forget(self, thread_id: str) -> None:
+    async def forget(self, thread_id: str, key: str = "") -> None:
         """Delete a thread: checkpoints first, then its record, so that a crash in between leaves it findable."""
         try:
             await self.saver.adelete_thread(thread_id)
         except LeaseLost as error:
-            raise taken_over(await self._named(thread_id)) from error
+            raise taken_over(key or thread_id) from error
         await self.guard.forget(thread_id)
         if not await self._records.drop(thread_id, self.leases.token(thread_id)):
-            raise taken_over(await self._named(thread_id))
-
-    async def _named(self, thread_id: str) -> str:
-        """Return the key that people know a thread by."""
-        record = await self.get(thread_id)
-        return record.key if record is not None else thread_id
+            raise taken_over(key or thread_id)
 
     async def put_aside(self, record: ThreadRecord) -> None:
         """Take a thread whose checkpoints are damaged out of the way; its record says what became of it."""
