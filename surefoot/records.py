@@ -120,7 +120,7 @@ class Records:
             return ThreadRecord.model_validate(told)
         except ValidationError as error:
             names = ", ".join(dict.fromkeys(str(item["loc"][0]) for item in error.errors() if item["loc"]))
-            return _unread(thread_id, told, "newer_record", f"its {names} cannot be read by this version")
+            return _unread(thread_id, told, "newer_record", f"field {names}")
 
     def _opened(self, thread_id: str, sealed: Any) -> dict[str, Any]:
         """Return what is encrypted, or why it cannot be opened here."""
@@ -149,7 +149,7 @@ def _unread(thread_id: str, told: Mapping[str, Any], damage: Any, why: str) -> T
         name: told[name] for name in ("key", "pipeline", "item_id", "spec", "namespace") if _is_text(told.get(name))
     }
     given = {"key": thread_id, "pipeline": "", "item_id": thread_id, **named}
-    why = f"its record cannot be read by this version: {why}" if damage == "newer_record" else why
+    why = f"its record cannot be read by this version ({why})" if damage == "newer_record" else why
     return ThreadRecord(thread_id=thread_id, **given, damage=damage, unreadable=why)
 
 
