@@ -82,6 +82,7 @@ def unpack(packed: bytes) -> tuple[str, bytes]:
         return tag.decode(), data
     if not code or code[0] not in _TAGS:
         if first == SEALED:
-            raise NoKey("it is encrypted, and the saver has no keys")
+            name = data[1 : 1 + data[0]].decode(errors="replace") if data else ""
+            raise NoKey("it is encrypted, and the saver has no keys", name)
         raise ValueError("the kind of its bytes is unknown")
     return _TAGS[code[0]], data

@@ -27,6 +27,28 @@ _NONCE: Final = 12
 class NoKey(ValueError):
     """Bytes are encrypted with a key that is not there."""
 
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+        """The id of the key."""
+
+
+class NotSealed(ValueError):
+    """Bytes are not encrypted, and a saver with keys reads nothing that is not."""
+
+
+class SealBroken(ValueError):
+    """Bytes do not open with the key of their id: they were changed, or the key is another than the one that sealed."""
+
+    def __init__(self, message: str, key: str, opened: set[bytes]) -> None:
+        super().__init__(message)
+        self.key, self._opened = key, opened
+
+    @property
+    def proven(self) -> bool:
+        """Whether the key has opened anything else by now, which a wrong one never does."""
+        return self.key.encode() in self._opened
+
 
 class Encryption:
     """Keys by id; the first encrypts what is written, all of them decrypt what is read.
@@ -48,6 +70,8 @@ class Encryption:
                 raise ValueError(f"the key {name!r} must have 32 bytes, such as os.urandom(32), and an id of 1 to 255")
         self._ciphers = {name.encode(): AESGCM(key) for name, key in keys.items()}
         self._current = next(iter(self._ciphers))
+        self._opened: set[bytes] = set()
+        """Ids of the keys that have opened something that was stored."""
 
     @classmethod
     def from_environment(cls, variable: str = VARIABLE) -> Encryption | None:
@@ -84,15 +108,20 @@ class Encryption:
         from cryptography.exceptions import InvalidTag
 
         if sealed[:1] != SEALED:
-            raise ValueError("it is not encrypted, and this saver reads nothing that is not")
+            raise NotSealed("it is not encrypted, and this saver reads nothing that is not")
         end = 2 + sealed[1] if len(sealed) > 1 else 2
         head, name = sealed[:end], sealed[2:end]
         if name not in self._ciphers:
-            raise NoKey(f"its key {name.decode(errors='replace')!r} is not among the keys")
+            named = name.decode(errors="replace")
+            raise NoKey(f"its key {named!r} is not among the keys", named)
         try:
-            return self._ciphers[name].decrypt(sealed[end : end + _NONCE], sealed[end + _NONCE :], head + place)
+            opened = self._ciphers[name].decrypt(sealed[end : end + _NONCE], sealed[end + _NONCE :], head + place)
         except (InvalidTag, ValueError):
-            raise ValueError("it was changed, cut off or moved from elsewhere") from None
+            why = "it was changed, cut off or moved from elsewhere, or its key is another one of the same id"
+            why = why if name not in self._opened else "it was changed, cut off or moved from elsewhere"
+            raise SealBroken(why, name.decode(errors="replace"), self._opened) from None
+        self._opened.add(name)
+        return opened
 
 
 def new_key(name: str = "k1") -> str:

@@ -18,11 +18,13 @@ from pydantic import BaseModel, ValidationError
 
 from nodes import bridge, events
 from nodes.context import run_context
+from nodes.edits import changed_args, unix_newlines
 from nodes.errors import InputError, NeedsCheckpointer
 from nodes.step import Route, route_function
 from nodes.task import Task, stale_fields
 from state import DecisionRecord, Provenance, ReviewDecision, ReviewRequest, RunState, describe
 from state.forms import answer_form
+from state.review import ActionRequest, flat_answer
 
 S = TypeVar("S", bound=RunState)
 
@@ -59,10 +61,12 @@ def add_review(
     builder.add_conditional_edges(name, choose, list(targets))
 
 
-def validate_answer(request: ReviewRequest, schema: type[BaseModel], raw: Any) -> ReviewDecision:
+def validate_answer(request: ReviewRequest, schema: type[BaseModel] | None, raw: Any) -> ReviewDecision:
     """Check an answer against its question; raises `InputError` that says what does not fit.
 
-    Call it before an answer is submitted, so that a wrong one never reaches the thread.
+    Call it before an answer is submitted, so that a wrong one never reaches the thread. The decision holds the fields
+    that the answer changes, in the types of the state (without a schema: of the proposal); an edit that changes nothing
+    is an accept.
     """
     try:
         decision = ReviewDecision.model_validate(raw)
@@ -73,6 +77,7 @@ def validate_answer(request: ReviewRequest, schema: type[BaseModel], raw: Any) -
     if decision.type == "response" and isinstance(raw, list) and not request.config.allow_respond:
         # Agent Inbox offers a text where the question allows to reject.
         decision = ReviewDecision(type="reject", comment=str(decision.args), by=decision.by)
+    decision = _as_it_differs(request, schema, decision, raw)
     allowed = {
         "accept": request.config.allow_accept,
         "edit": request.config.allow_edit,
@@ -82,21 +87,40 @@ def validate_answer(request: ReviewRequest, schema: type[BaseModel], raw: Any) -
     if not allowed[decision.type]:
         possible = ", ".join(name for name, ok in allowed.items() if ok)
         raise InputError(f"this review cannot be answered with {decision.type!r}; possible: {possible}")
-    for field, value in decision.edits.items():
-        _validate_edit(request, schema, field, value)
     return decision
 
 
-def _validate_edit(request: ReviewRequest, schema: type[BaseModel], field: str, value: Any) -> None:
-    editable = request.action_request.args
-    if field not in editable:
-        raise InputError(f"field {field!r} cannot be edited here; editable: {', '.join(editable)}")
-    if value is None:
-        raise InputError(f"field {field!r}: null is no value to edit to")
-    try:
-        schema.__pydantic_validator__.validate_assignment(schema.model_construct(), field, value)
-    except ValidationError as error:
-        raise InputError(f"the edit does not fit: {describe(error)}") from None
+def _as_it_differs(
+    request: ReviewRequest, schema: type[BaseModel] | None, decision: ReviewDecision, raw: Any
+) -> ReviewDecision:
+    """Return a decision with what it changes alone: clients send the whole proposal back."""
+    if decision.type == "response":
+        return decision.model_copy(update={"args": unix_newlines(str(decision.args))})
+    if not isinstance(decision.args, dict):
+        return decision
+    named, asked = _action_of(raw), request.action_request.action
+    if named and named != asked and asked != ActionRequest().action:
+        raise InputError(f"the answer is about the action {named[:60]!r}, this review is about {asked!r}")
+    if decision.type == "edit" and not decision.args and request.action_request.args:
+        raise InputError('an edit needs args: an object of fields, such as {"category": "billing"}')
+    changed = changed_args(request, schema, decision.args)
+    if decision.type == "edit" and changed:
+        return decision.model_copy(update={"args": changed})
+    if decision.type == "edit" and not request.config.allow_accept:
+        raise InputError(
+            "the edit changes nothing, and the proposal cannot be taken as it is: change one of "
+            f"{', '.join(request.action_request.args) or 'no field'}, or answer in another way"
+        )
+    if changed:
+        raise InputError(f"the answer is {decision.type!r} but changes {', '.join(changed)}: send it as an edit")
+    kind = "accept" if decision.type == "edit" else decision.type
+    return decision.model_copy(update={"type": kind, "args": None})
+
+
+def _action_of(raw: Any) -> str:
+    """Return the action that a client's answer names, empty for none."""
+    flat = raw.model_dump() if isinstance(raw, ReviewDecision) else flat_answer(raw)
+    return str(flat.get("action") or "") if isinstance(flat, dict) else ""
 
 
 def ask_until_valid(request: ReviewRequest, schema: type[BaseModel], thread: str) -> ReviewDecision:

@@ -90,6 +90,11 @@ class Task(Generic[In, Out]):
             await in_thread(self.prepare[provider])
             self._prepared.add(provider)
 
+    @property
+    def prepared(self) -> frozenset[str]:
+        """Names of the providers that are ready in this process."""
+        return frozenset(self._prepared)
+
     def fields(self, output: Out) -> dict[str, Any]:
         """Return the fields of the state that an output is written to."""
         return {name: getattr(output, name) for name in self.outputs}

@@ -32,7 +32,8 @@ def describe(error: ValidationError) -> str:
     parts = []
     for item in error.errors(include_input=False, include_url=False)[:3]:
         place = ".".join(str(part) for part in item["loc"])
-        parts.append(f"{place}: {item['msg']}" if place else item["msg"])
+        why = item["msg"].removeprefix("Value error, ")
+        parts.append(f"{place}: {why}" if place else why)
     more = error.error_count() - len(parts)
     return "; ".join(parts) + (f" (and {more} more)" if more > 0 else "")
 

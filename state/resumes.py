@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from state.channels import Checked
 from state.forms import form
 from state.run import RunState
+from state.strict import Strict
 
 MAX_TEXT = 200_000
 """Most characters of a résumé; longer ones are refused at the door. Models see far less."""
@@ -21,7 +22,7 @@ Confidence = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Recommendation = Literal["auto_accept", "human_review", "reject"]
 
 
-class Job(BaseModel):
+class Job(Strict):
     """What a candidate is measured against."""
 
     model_config = ConfigDict(hide_input_in_errors=True, frozen=True, use_attribute_docstrings=True)

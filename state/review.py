@@ -7,11 +7,12 @@ come as either of them sends it, or in the flat form of `ReviewDecision`.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from state.records import Record, Redacted
+from state.records import Record, Redacted, redact
 
 DecisionType = Literal["accept", "edit", "response", "reject"]
 
@@ -75,44 +76,69 @@ class ReviewDecision(Record):
     @model_validator(mode="before")
     @classmethod
     def _from_inbox(cls, value: Any) -> Any:
-        """Accept the forms that inboxes send: one decision in a list, their words, and `args` inside an action."""
-        if isinstance(value, dict) and "decisions" in value:
-            value = value["decisions"]
-        if isinstance(value, list):
-            if len(value) != 1:
-                raise ValueError("answer with exactly one decision")
-            value = value[0]
-        if not isinstance(value, dict):
-            return value
-        value = dict(value)
-        if value.get("type") in ("ignore", "approve"):
-            value["type"] = "reject" if value["type"] == "ignore" else "accept"
-        if message := value.pop("message", None):
-            value.setdefault("comment", message)
-        args = value.pop("edited_action", value.get("args"))
-        if isinstance(args, dict) and isinstance(args.get("args"), dict):
-            value["args"] = args["args"]
-        return value
+        """Accept the forms that clients send: see `flat_answer`."""
+        return flat_answer(value)
 
-    @field_validator("args")
+    @field_validator("args", mode="before")
     @classmethod
-    def _no_blank_text(cls, value: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+    def _text_or_fields(cls, value: Any) -> Any:
+        if not isinstance(value, (str, dict, type(None))):
+            raise ValueError("a text or an object of fields is needed")  # noqa: TRY004 - pydantic wants a ValueError
         if isinstance(value, str) and not value.strip():
             raise ValueError("the text is empty")
         return value
 
     @model_validator(mode="after")
     def _args_fit_type(self) -> Self:
-        if self.type == "edit" and not (isinstance(self.args, dict) and self.args):
+        if self.type == "edit" and not isinstance(self.args, dict):
             raise ValueError('an edit needs args: an object of fields, such as {"category": "billing"}')
         if self.type == "response" and not isinstance(self.args, str):
             raise ValueError("a response needs args: the text to send")
+        if self.type in ("accept", "reject") and isinstance(self.args, str):
+            # A text beside a yes or a no is why.
+            self.comment, self.args = self.comment or redact(self.args), None
         return self
 
     @property
     def edits(self) -> dict[str, Any]:
         """The edited fields, empty unless this is an edit."""
         return dict(self.args) if self.type == "edit" and isinstance(self.args, dict) else {}
+
+
+WORDS_OF_CLIENTS: Final[Mapping[str, DecisionType]] = {"approve": "accept", "respond": "response", "ignore": "reject"}
+"""Decisions in the words of Agent Inbox (`ignore`) and of LangChain's human in the loop (`approve`, `respond`)."""
+
+
+_OF_AN_ACTION: Final = frozenset({"action", "name", "args", "arguments", "description", "id", "type"})
+"""Keys of an action, which tell one from the fields of an edit."""
+
+
+def flat_answer(value: Any) -> Any:
+    """Return an answer in the flat form of `ReviewDecision`, whichever client sent it.
+
+    Agent Inbox sends a list of one decision whose `args` are an action with args; LangChain's human in the loop an
+    object of `decisions`, with `edited_action` and `message`. Anything else is returned as it is. Raises `ValueError`
+    for several decisions.
+    """
+    if isinstance(value, dict) and "decisions" in value:
+        value = value["decisions"]
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise ValueError("answer with exactly one decision")
+        value = value[0]
+    if not isinstance(value, dict):
+        return value
+    value = dict(value)
+    if isinstance(kind := value.get("type"), str):
+        value["type"] = WORDS_OF_CLIENTS.get(kind, kind)
+    if message := value.pop("message", None):
+        name = "args" if value.get("type") == "response" and value.get("args") is None else "comment"
+        value[name] = value.get(name) or message
+    args = value.pop("edited_action", value.get("args"))
+    if isinstance(args, dict) and isinstance(args.get("args"), dict) and args.keys() <= _OF_AN_ACTION:
+        value["args"] = args["args"]
+        value["action"] = args.get("action") or args.get("name") or ""
+    return value
 
 
 class DecisionRecord(Record):

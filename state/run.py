@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from state.channels import Appended, Checked, Merged, Sticky
 from state.records import Attempt, DecisionMade, Failure, Provenance, Redacted, Spend, Verdict
 from state.review import DecisionRecord
+from state.strict import Strict
 
 
 class RunState(BaseModel):
@@ -97,7 +98,7 @@ class RunFields(TypedDict, total=False):
     outcome: Annotated[str | None, Checked]
 
 
-class RunContext(BaseModel):
+class RunContext(Strict):
     """Names and numbers that a run is started with; pass it as `context=`, and again on resume.
 
     LangGraph does not persist it: the runner and Studio's server keep it with the thread.

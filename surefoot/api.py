@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 from langgraph.types import Command
 from pydantic import ValidationError
@@ -19,12 +19,16 @@ from nodes.call import spending_cap, using_guard
 from nodes.errors import InputError, SurefootError
 from nodes.task import hash_of
 from state import ReviewDecision, ReviewRequest, RunContext, describe
+from state.strict import nearest
+from surefoot.broken import ThreadUnreadable, broken_by, broken_record, find_broken, prove_key
 from surefoot.drive import OnPart, Result, drive, next_start, result_of, updated, waiting
 from surefoot.errors import ThreadBusy, UsageError
+from surefoot.foreign import UNREADABLE
 from surefoot.inputs import BadLine, Item, id_of
 from surefoot.pipelines import Pipeline
 from surefoot.pipelines import pipeline as find_pipeline
-from surefoot.questions import asked_by, pipeline_of, question_of, urgency
+from surefoot.questions import asked_by, asks_for_value, pipeline_of, question_of, urgency
+from surefoot.raw import number
 from surefoot.runner import Runner
 from surefoot.settings import settings
 from surefoot.store import Store, open_store
@@ -85,7 +89,9 @@ def item_of(pipeline: str, input: Mapping[str, Any], id: str | int | None, names
         raise InputError(f"{pipeline}: {describe(error)}") from None
     for name in found.required:
         if getattr(checked, name, None) is None:
-            raise InputError(f'{pipeline}: field "{name}" is missing')
+            there = ", ".join(map(str, input)) or "none"
+            near = nearest(name, [str(one) for one in input])
+            raise InputError(f'{pipeline}: field "{name}" is missing{near}; there are: {there}')
     values = checked.model_dump(mode="json", exclude_unset=True)
     item_id = hash_of(values) if id is None else id_of(id)
     if isinstance(item_id, BadLine):
@@ -120,15 +126,21 @@ async def run_item(
     return results[0]
 
 
+NOTHING: Final[Any] = object()
+"""Stands for no answer, since None may be one."""
+
+
 async def aresume(
-    thread: str, answer: Any = None, *, interrupt_id: str | None = None, url: str | None = None
+    thread: str, answer: Any = NOTHING, *, interrupt_id: str | None = None, url: str | None = None
 ) -> Result:
     """Go on with a thread: answer its review, or resume it where it was cut off.
 
-    `thread` is a UUID or a readable key (`support:48291`); `answer` is a `ReviewDecision`, a dict of its form, or one
-    of the strings `accept` and `reject`. It is validated before it is submitted: an `InputError` leaves the thread as
-    it was. The settings' cost cap holds for the call. Raises `UsageError` for an unknown thread, for an answer to a
-    thread that does not wait for one, and for a finished thread; `ThreadBusy` while another process works on it.
+    `thread` is a UUID or a readable key (`support:48291`). A review of ours is answered with a `ReviewDecision`, a dict
+    of its form, what a client sends, or one of the strings `accept` and `reject`. A question of the graph's own,
+    `interrupt(...)`, takes any JSON: False, None, a list; `Command(resume=X)` is X whatever it says. The answer is
+    validated before it is submitted: an `InputError` leaves the thread as it was. The settings' cost cap holds for the
+    call. Raises `UsageError` for an unknown thread, for an answer to a thread that does not wait for one, and for a
+    finished thread; `ThreadBusy` while another process works on it.
     """
     async with open_store(url) as store:
         record = await store.find(thread)
@@ -136,23 +148,29 @@ async def aresume(
 
 
 async def resume_in(
-    store: Store, record: ThreadRecord, answer: Any = None, *, interrupt_id: str | None = None
+    store: Store, record: ThreadRecord, answer: Any = NOTHING, *, interrupt_id: str | None = None
 ) -> Result:
     """Resume a thread of an open store; see `aresume`."""
+    if broken := broken_record(record):
+        raise ThreadUnreadable(record, broken)
     pipeline = pipeline_of(record)
     async with store.leases.renewing():
         if not await store.acquire(record.thread_id):
             who = await store.leases.holder(record.thread_id)
             raise ThreadBusy(f"{who} is working on thread {record.key}; try again when it is done")
         try:
-            start, raw = await next_start(pipeline, store, record, None)
+            try:
+                start, raw = await next_start(pipeline, store, record, None)
+            except UNREADABLE as error:
+                await prove_key(store, error)
+                raise ThreadUnreadable(record, broken_by(record, error)) from error
             # Whoever ran it last may have been given another one than the record tells.
             record = record.model_copy(update={"context": completed(raw.context, record.context)})
-            if answer is None:
+            if answer is NOTHING or (answer is None and not asks_for_value(raw, interrupt_id)):
                 answer = overdue_default(raw)
-            if answer is not None:
+            if answer is not NOTHING:
                 asked = question_of(record, raw, interrupt_id)
-                start = Command(resume={asked.id: asked.resume_value(_as_answer(answer), pipeline.state)})
+                start = Command(resume={asked.id: asked.resume_value(answer, pipeline.state)})
             elif not raw.exists:
                 raise UsageError(f"thread {record.key} holds no checkpoint yet: run its input again")
             elif not raw.next:
@@ -189,20 +207,14 @@ async def _go_on(pipeline: Any, store: Store, record: ThreadRecord, start: Any) 
     return result
 
 
-def overdue_default(raw: RawThread) -> ReviewDecision | None:
-    """Return the default action of a question whose due time has passed, if it has one."""
+def overdue_default(raw: RawThread) -> Any:
+    """Return the default action of a question whose due time has passed, `NOTHING` if it has none."""
     for item in raw.interrupts:
         value = item["value"] if isinstance(item["value"], Mapping) else {}
-        overdue = (value.get("due_at") or float("inf")) < time.time()
+        overdue = (number(value.get("due_at")) or float("inf")) < time.time()
         if overdue and value.get("default_action") in ("accept", "reject"):
             return ReviewDecision(type=value["default_action"], by="default", comment="nobody answered in time")
-    return None
-
-
-def _as_answer(answer: Any) -> Any:
-    if isinstance(answer, str):
-        return {"type": answer}
-    return answer.model_dump() if isinstance(answer, ReviewDecision) else answer
+    return NOTHING
 
 
 async def apending(thread: str | None = None, *, url: str | None = None) -> list[Pending]:
@@ -226,7 +238,8 @@ async def aexplain(thread: str, *, url: str | None = None) -> Story:
 
     async with open_store(url) as store:
         record = await store.find(thread)
-        return tell(record, await store.channels(record.thread_id), await store.latest(record.pipeline))
+        raw, broken = await find_broken(store, record)
+        return tell(record, raw, await store.latest(record.pipeline), broken)
 
 
 class RunOptions(TypedDict, total=False):
@@ -260,7 +273,7 @@ def run(pipeline: str, input: Mapping[str, Any], **options: Unpack[RunOptions]) 
     return run_sync(arun(pipeline, input, **options))
 
 
-def resume(thread: str, answer: Any = None, **options: Unpack[ResumeOptions]) -> Result:
+def resume(thread: str, answer: Any = NOTHING, **options: Unpack[ResumeOptions]) -> Result:
     """Go on with a thread; see `aresume`."""
     return run_sync(aresume(thread, answer, **options))
 

@@ -7,27 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.errors import InvalidUpdateError
 
-from checkpointers import (
-    KeyMissing,
-    RecordDamaged,
-    SaverError,
-    SaverUnavailable,
-    ThreadConflict,
-    ThreadFormatUnknown,
-    TypeNotAllowed,
-)
-from state import Checked, redact
+from checkpointers import RecordDamaged, SaverError, SaverUnavailable, ThreadConflict, TypeNotAllowed
+from state import redact
+from surefoot.broken import Broken, Kind, broken_by, broken_record, broken_state, of_seal
 from surefoot.doctor import Finding, told_keys
 from surefoot.errors import UsageError
 from surefoot.foreign import UNREADABLE
-from surefoot.pipelines import Pipeline, pipeline
 from surefoot.questions import answerable
 from surefoot.words import count, shell
 
@@ -39,6 +30,11 @@ AT_ONCE = 32
 """Threads that are read at the same time."""
 DAY_S = 86_400.0
 
+KEYS: Final[frozenset[Kind]] = frozenset({"key_missing", "key_wrong"})
+
+ASIDE: Final[frozenset[Kind]] = frozenset({"damaged", "field"})
+"""What `--quarantine` puts aside: nothing that a key, a version or a program brings back."""
+
 
 @dataclass
 class Some:
@@ -48,13 +44,16 @@ class Some:
     keys: list[str] = field(default_factory=list)
     why: str = ""
     """About the first."""
+    broken: Broken | None = None
+    """What is broken about the first."""
 
-    def add(self, key: str, why: str = "") -> None:
+    def add(self, key: str, broken: Broken | None = None) -> None:
         """Count one."""
         self.number += 1
         if len(self.keys) < 3:
             self.keys.append(key)
-        self.why = self.why or why
+        if broken is not None and self.broken is None:
+            self.why, self.broken = broken.told, broken
 
     def told(self, noun: str) -> str:
         """Name a few of them."""
@@ -70,13 +69,26 @@ class Survey:
     """Threads begun in the last 24 hours."""
     stalled: Some = field(default_factory=Some)
     overdue: Some = field(default_factory=Some)
-    broken: Some = field(default_factory=Some)
+    broken: dict[Kind, Some] = field(default_factory=dict)
+    """Threads that cannot be read or go on, by what is broken."""
     newer: Some = field(default_factory=Some)
     """Of a format that a newer version writes."""
     others: Some = field(default_factory=Some)
     """With types that only the program knows that they belong to."""
     damaged: list[ThreadRecord] = field(default_factory=list)
-    key_missing: bool = False
+    """Those that no key and no other version brings back."""
+    poisoned: set[str] = field(default_factory=set)
+    """Ids of those among them that can be read, and hold a value that does not fit."""
+    sealed: list[tuple[ThreadRecord, RecordDamaged]] = field(default_factory=list)
+    """Those that their key does not open: whether it is the right one is known once all threads were read."""
+
+    def add_broken(self, record: ThreadRecord, broken: Broken) -> None:
+        """Sort in a thread that cannot be read or go on."""
+        if broken.kind in ASIDE:
+            self.damaged.append(record)
+        if broken.kind == "field":
+            self.poisoned.add(record.thread_id)
+        self.broken.setdefault(broken.kind, Some()).add(record.key, broken)
 
 
 async def survey(store: Store, *, deep: bool = False, on_read: Callable[[int], None] = lambda _n: None) -> Survey:
@@ -93,39 +105,33 @@ async def survey(store: Store, *, deep: bool = False, on_read: Callable[[int], N
         for start in range(0, len(page), AT_ONCE):
             await asyncio.gather(*(_look(store, record, found, deep) for record in page[start : start + AT_ONCE]))
         on_read(found.threads)
+    for record, error in found.sealed:
+        found.add_broken(record, broken_by(record, error))
     return found
 
 
 async def _look(store: Store, record: ThreadRecord, found: Survey, deep: bool) -> None:
     """Read one thread and sort it in."""
     try:
-        why = await _why_broken(store, record, deep)
+        broken = await _broken_about(store, record, deep)
     except RecordDamaged as error:
-        why = redact(str(error))
-        found.key_missing = found.key_missing or isinstance(error, KeyMissing)
-        found.damaged.append(record)
-        if found.key_missing:
-            # Nobody can tell what is whole, so nothing will be put aside.
-            found.damaged.clear()
-    except ThreadFormatUnknown as error:
-        found.newer.add(record.key, redact(str(error)))
+        found.sealed.append((record, error))
         return
     except UsageError:
         found.others.add(record.key)
         return
-    except TypeNotAllowed as error:
-        if not answerable(record) or isinstance(error.__cause__, UsageError):
-            found.others.add(record.key)
-            return
-        why = redact(str(error))
-    if why:
-        found.broken.add(record.key, why)
+    if broken is None:
+        return
+    if broken.kind in ("newer_format", "newer_record"):
+        found.newer.add(record.key, broken)
+    else:
+        found.add_broken(record, broken)
 
 
-async def _why_broken(store: Store, record: ThreadRecord, deep: bool) -> str:
-    """Return what is wrong with a thread's values, an empty text for nothing.
+async def _broken_about(store: Store, record: ThreadRecord, deep: bool) -> Broken | None:
+    """Return what is broken about a thread, None for nothing.
 
-    Raises what reading it raises, and `UsageError` where its graph cannot be imported.
+    Raises `RecordDamaged` for what its key does not open, and `UsageError` for a thread of another program.
     """
     whole: RunnableConfig = {"configurable": {"thread_id": record.thread_id}}
     try:
@@ -133,26 +139,27 @@ async def _why_broken(store: Store, record: ThreadRecord, deep: bool) -> str:
         if deep:
             async for _ in store.saver.alist(whole):
                 pass
-        if not answerable(record):
-            return ""
-        return _why_unreadable(pipeline(record.pipeline, record.spec), raw.values)
-    except (SaverUnavailable, *UNREADABLE):
+    except TypeNotAllowed as error:
+        if not answerable(record) or isinstance(error.__cause__, UsageError):
+            raise UsageError(str(error)) from None
+        return broken_by(record, error)
+    except UNREADABLE as error:
+        if of_seal(error):
+            raise
+        return broken_by(record, error)
+    except SaverUnavailable:
         raise
     except SaverError as error:
-        return redact(str(error))
-
-
-def _why_unreadable(found: Pipeline, values: dict[str, Any]) -> str:
-    """Return the first value that its field would not take, or an empty string."""
-    channels = found.graph.channels
-    for name, value in values.items():
-        channel = channels.get(name)
-        if isinstance(channel, Checked):
-            try:
-                channel.adapter.validate_python(value)
-            except (ValueError, InvalidUpdateError):
-                return f"field {name!r} holds a value that does not fit"
-    return ""
+        return broken_by(record, RecordDamaged(str(error)))
+    if broken := broken_record(record):
+        return broken
+    if not answerable(record):
+        return None
+    broken = broken_state(record, raw)
+    if broken is not None and broken.kind == "graph":
+        raise UsageError(broken.told)
+    # Threads of other versions are told when they are taken up: two versions may work side by side.
+    return None if broken is not None and broken.kind == "version" else broken
 
 
 async def examine_threads(
@@ -170,16 +177,36 @@ async def examine_threads(
     findings += [await _deleted(store, thread) for thread in discard]
     if repair:
         told = f"{count(await store.repair(), 'thread')} read, the registry written anew"
+        if written := await _records_written_anew(store):
+            told += f", and {told_keys(written, 'record')}"
         findings.append(Finding(name="registry", level="ok", told=told))
     found = await survey(store, deep=deep, on_read=on_read)
     findings.append(Finding(name="threads", level="ok", told=count(found.threads, "thread")))
     findings += _findings(found)
-    # Without a key nobody can tell what is whole: it is the key that has to be found first.
-    if quarantine and found.damaged and not found.key_missing:
+    if KEYS & found.broken.keys():
+        # Which bytes are whole is known once every key is here.
+        found.damaged = [record for record in found.damaged if record.thread_id in found.poisoned]
+    if quarantine and found.damaged:
         findings.append(await _quarantined(store, found.damaged, deep))
+        findings += _broken(found, but={"field"} if KEYS & found.broken.keys() else ASIDE)
     else:
-        findings.append(_broken(found))
+        findings += _broken(found)
     return [*findings, *await _aside(store)], found
+
+
+async def _records_written_anew(store: Store) -> list[str]:
+    """Replace damaged records by what the checkpoints of their threads tell, where nobody works; return their keys."""
+    written = []
+    async with store.leases.renewing():
+        for record in [one for one in await store.records() if one.damage == "record" and one.key != one.thread_id]:
+            if not await store.acquire(record.thread_id):
+                continue
+            try:
+                await store.save(record)
+                written.append(record.key)
+            finally:
+                await store.release(record.thread_id)
+    return written
 
 
 def _findings(found: Survey) -> list[Finding]:
@@ -224,21 +251,28 @@ async def _quarantined(store: Store, damaged: Sequence[ThreadRecord], deep: bool
 
 async def _is_damaged(store: Store, record: ThreadRecord, deep: bool) -> bool:
     try:
-        await _why_broken(store, record, deep)
+        broken = await _broken_about(store, record, deep)
     except RecordDamaged as error:
-        return not isinstance(error, KeyMissing)
-    except (TypeNotAllowed, ThreadFormatUnknown, UsageError):
-        pass
-    return False
+        broken = broken_by(record, error)
+    except UsageError:
+        return False
+    return broken is not None and broken.kind in ASIDE
 
 
-def _broken(found: Survey) -> Finding:
-    if not found.broken.number:
-        return Finding(name="broken", level="ok", told=f"none, {count(found.threads, 'thread')} looked at")
-    first = found.broken.keys[0]
-    return Finding(name="broken", level="fail", told=f"{found.broken.told('thread')} ({found.broken.why})",
-                   advice=f"{shell('explain', first)}; run the item again with --rerun, or put damaged "
-                   f"threads aside with {shell('doctor', '--quarantine')}")  # fmt: skip
+def _broken(found: Survey, but: Collection[Kind] = ()) -> list[Finding]:
+    """Return a finding for each way in which threads are broken, with the one thing that helps."""
+    findings = []
+    for kind, some in found.broken.items():
+        if kind in but or some.broken is None:
+            continue
+        advice = f"{some.broken.advice}{f': {some.broken.command}' if some.broken.command else ''}"
+        told = f"{some.told('thread')} ({some.why})"
+        findings.append(Finding(name="broken", level="fail", told=told,
+                                advice=f"{shell('explain', some.keys[0])} tells more; {advice}"))  # fmt: skip
+    if not findings:
+        told = f"none, {count(found.threads, 'thread')} looked at" if not found.broken else "none other"
+        return [Finding(name="broken", level="ok", told=told)]
+    return findings
 
 
 async def _aside(store: Store) -> list[Finding]:

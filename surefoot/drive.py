@@ -15,9 +15,11 @@ from checkpointers import LeaseLost
 from nodes.retry import WAIT_KIND
 from state import RunContext
 from surefoot.bill import Effort
+from surefoot.broken import KEYS_NEEDED, ThreadUnreadable, broken_record, broken_state
 from surefoot.errors import Refused, UsageError, taken_over
 from surefoot.pipelines import Pipeline
-from surefoot.threads import CONTEXT, RawThread, ThreadRecord, context_text
+from surefoot.raw import number, strings, text
+from surefoot.threads import CONTEXT, RawThread, ThreadRecord, context_text, told_interrupt
 
 if TYPE_CHECKING:
     from surefoot.inputs import Item
@@ -56,10 +58,14 @@ class Drained(Exception):
 
 def refuse_another(record: ThreadRecord, pipeline: Pipeline, item: Item) -> None:
     """Raise `Refused` when an item's id was run before with something else, or nobody here can tell with what."""
-    if record.unreadable:
+    if record.damage == "key":
+        raise Refused(f"id {item.id!r} was run before, and {record.unreadable}: {KEYS_NEEDED}")
+    if broken := broken_record(record):
+        raise Refused(f"id {item.id!r} was run before, and {broken}; or use --namespace to keep both")
+    if not record.input_hash:
         raise Refused(
-            f"id {item.id!r} was run before, and {record.unreadable}: update this installation to the version of the "
-            "one that ran it, or use --namespace to keep both"
+            f"id {item.id!r} was run before, with what is not known any more: use --rerun to replace that run, or "
+            "--namespace to keep both"
         )
     if record.spec != pipeline.spec:
         raise Refused(
@@ -118,7 +124,7 @@ async def drive(
                 if on_part is not None:
                     on_part(chunk)
             elif "__interrupt__" in chunk:
-                interrupts += [{"id": item.id, "value": item.value} for item in chunk["__interrupt__"]]
+                interrupts += map(told_interrupt, chunk["__interrupt__"])
             if record.thread_id in store.leases.lost:
                 raise taken_over(record.key)
             if mode == "values" and draining():
@@ -189,7 +195,8 @@ def waiting(raw: RawThread) -> tuple[Literal["", "person", "time"], float | None
         value = item["value"] if isinstance(item["value"], Mapping) else {}
         if value.get("kind") == WAIT_KIND:
             return "time", float(value["until"])
-        return "person", value.get("due_at")
+        # A question in a form of its own may hold anything under our names.
+        return "person", number(value.get("due_at")) or None
     return "", None
 
 
@@ -197,6 +204,7 @@ def updated(record: ThreadRecord, result: Result, raw: RawThread | None = None) 
     """Return the record after a result."""
     request = raw.interrupts[0]["value"] if raw is not None and raw.interrupts else {}
     asked = request if result.waits_for == "person" and isinstance(request, Mapping) else {}
+    reasons = asked.get("reasons")
     return record.model_copy(
         update={
             "status": result.status,
@@ -207,9 +215,9 @@ def updated(record: ThreadRecord, result: Result, raw: RawThread | None = None) 
             "error": result.error,
             "waits_for": result.waits_for,
             "until": result.until,
-            "tier": asked.get("tier", ""),
-            "reasons": list(asked.get("reasons", {}).values()) if asked else [],
-            "default_action": asked.get("default_action", ""),
+            "tier": text(asked.get("tier")),
+            "reasons": strings(list(reasons.values())) if isinstance(reasons, Mapping) else [],
+            "default_action": text(asked.get("default_action")),
         }
     )
 
@@ -217,8 +225,8 @@ def updated(record: ThreadRecord, result: Result, raw: RawThread | None = None) 
 async def next_start(pipeline: Pipeline, store: Store, record: ThreadRecord, given: Any) -> tuple[Any, RawThread]:
     """Return what to invoke a thread with: its input when nothing was stored yet, None to go on.
 
-    Raises `UsageError` when the thread was begun with another version of the graph: a node that is gone would end
-    the run as if it had succeeded.
+    Raises `UsageError` when the thread was begun with another version of the graph, and `ThreadUnreadable` for a
+    field that holds what it would not take and for a node that is gone: that would end the run as if it had succeeded.
     """
     raw = await store.channels(record.thread_id)
     if not raw.exists:
@@ -228,6 +236,8 @@ async def next_start(pipeline: Pipeline, store: Store, record: ThreadRecord, giv
             f"thread {record.key} was begun with version {raw.graph_version} of {pipeline.name}, this is version "
             f"{pipeline.version}: finish it with that version, or run the item again with --rerun"
         )
+    if (broken := broken_state(record, raw)) and broken.kind in ("field", "node"):
+        raise ThreadUnreadable(record, broken)
     wait = next((i for i in raw.interrupts if waiting(RawThread(interrupts=[i]))[0] == "time"), None)
     return (Command(resume={wait["id"]: True}) if wait else None), raw
 

@@ -7,7 +7,7 @@ record would say is read from their checkpoints, as far as these can be read her
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeGuard
 
 from langchain_core.runnables import RunnableConfig
@@ -41,12 +41,21 @@ async def _record(saver: AsyncRedisSaver, entry: ThreadEntry, held: bool) -> Thr
     if not readable(found):
         return _by_entry(entry, held).model_copy(update={"unreadable": redact(str(found))})
     metadata, raw = found.metadata, raw_thread(found)
-    begun = {
+    begun = named_in(metadata) | {
         "pipeline": str(metadata.get("pipeline") or metadata.get("graph_id") or ""),
         "graph_version": str(metadata.get("graph_version", "")),
         "context": raw.context,
     }
     return _standing(_by_entry(entry, held).model_copy(update=begun), entry, raw, held)
+
+
+def named_in(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return the key, namespace and item id of a thread that the runner has begun, as its checkpoints tell them."""
+    key = metadata.get("surefoot_key")
+    if not isinstance(key, str) or ":" not in key:
+        return {}
+    head, _, item_id = key.partition(":")
+    return {"key": key, "namespace": head.rpartition("/")[0], "item_id": item_id}
 
 
 async def _latest(saver: AsyncRedisSaver, thread_id: str) -> CheckpointTuple | Exception | None:

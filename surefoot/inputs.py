@@ -10,7 +10,7 @@ import json
 import shlex
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, TypeAlias
@@ -19,12 +19,17 @@ from pydantic import ValidationError
 
 from nodes.task import hash_of
 from state import describe
+from state.strict import nearest
 from surefoot.errors import UsageError
 from surefoot.folders import files_of
 from surefoot.tables import looks_like_csv, read_csv
+from surefoot.words import one_line
 
 if TYPE_CHECKING:
     from surefoot.pipelines import Pipeline
+
+MAX_NAMES = 20
+"""Most fields that are named in place of a missing one."""
 
 MAX_ID = 200
 """Most characters of an id: it is part of keys and of lines that people read."""
@@ -88,16 +93,17 @@ def check_item(raw: Any, line: int, pipeline: Pipeline) -> Item | BadLine:
     item_id = id_of(raw.get("id"))
     if isinstance(item_id, BadLine):
         list_name = _list_within(raw)
-        return BadLine(
-            line, item_id.reason + (f"; this is an object with {_way_out(list_name, 'FILE')}" if list_name else "")
-        )
+        there = _there_are("id", raw) if nearest("id", [str(field) for field in raw]) else ""
+        there = f"; this is an object with {_way_out(list_name, 'FILE')}" if list_name else there
+        return BadLine(line, item_id.reason + there)
     known = pipeline.input.model_fields
     values = {
         name: value for name, value in raw.items() if name in known and (value is not None or name in pipeline.required)
     }
     for name in pipeline.required:
         if values.get(name) is None:
-            return BadLine(line, f'field "{name}" is {"null" if name in values else "missing"}')
+            told = "null" if name in values else f"missing{_there_are(name, raw)}"
+            return BadLine(line, f'field "{name}" is {told}')
     try:
         checked = pipeline.input.model_validate(values)
         return Item(item_id, checked.model_dump(mode="json", exclude_unset=True), line)
@@ -106,6 +112,12 @@ def check_item(raw: Any, line: int, pipeline: Pipeline) -> Item | BadLine:
     except (ValueError, RecursionError) as error:
         # A lone surrogate passes some validators and fails when it is written down.
         return BadLine(line, f"a value cannot be stored ({type(error).__name__})")
+
+
+def _there_are(name: str, raw: Collection[Any]) -> str:
+    """Name the fields that are there in place of one that is missing, the nearest first."""
+    there = [one_line(field, 60) for field in raw][:MAX_NAMES]
+    return f"{nearest(name, there)}; there are: {', '.join(there)}" if there else "; there are none"
 
 
 def id_of(value: Any) -> str | BadLine:
@@ -292,5 +304,7 @@ def _csv(text: str, name: str, required: tuple[str, ...]) -> Iterator[Raw]:
     for line, row in read_csv(text, name):
         if isinstance(row, str):
             yield line, BadLine(line, row)
+        elif missing := [field for field in required if field not in row]:
+            raise UsageError(f'{name}: the first row has no column "{missing[0]}"{_there_are(missing[0], row)}')
         else:
             yield line, {column: cell for column, cell in row.items() if cell or column in required}

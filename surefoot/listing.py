@@ -6,7 +6,7 @@ memory is bounded however many threads there are. A thread that cannot be read i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
 from checkpointers import AsyncRedisSaver, ThreadEntry
@@ -50,6 +50,8 @@ class Listing:
         Entries of threads whose time is over leave the registry.
         """
         own = await self._records.get_all([entry.thread_id for entry in entries])
+        unread = {thread_id for thread_id, record in own.items() if record.damage in ("record", "newer_record")}
+        own |= await self._completed([entry for entry in entries if entry.thread_id in unread], own)
         begun_here = [entry for entry in entries if entry.thread_id in own]
         current = await self.with_live_status([own[entry.thread_id] for entry in begun_here])
         # Twice, because a thread whose question was answered elsewhere may be at work there now.
@@ -59,6 +61,21 @@ class Listing:
         known |= {record.thread_id: record for record in await self._of_others(others)}
         records = [known[entry.thread_id] for entry in entries if entry.thread_id in known]
         return [record for record in records if status in (None, record.status)]
+
+    async def _completed(
+        self, entries: Sequence[ThreadEntry], own: Mapping[str, ThreadRecord]
+    ) -> dict[str, ThreadRecord]:
+        """Return records that could not be read, completed by what the checkpoints tell of their threads."""
+        if not entries:
+            return {}
+        held = await self._leases.alive([entry.thread_id for entry in entries])
+        found = await foreign_records(self._saver, entries, held)
+        names = ("damage", "unreadable", "foreign")
+        return {
+            record.thread_id: record.model_copy(update={name: getattr(own[record.thread_id], name) for name in names})
+            for record in found
+            if record is not None
+        }
 
     async def _of_others(self, entries: Sequence[ThreadEntry]) -> list[ThreadRecord]:
         """Return records of threads that the runner did not begin."""

@@ -77,6 +77,8 @@ class Tally:
     """Endpoints that an attempt of this run could not reach."""
     reached: bool = False
     """Whether any request of this run was answered, well or not."""
+    failures: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many attempts failed, by the provider and how they ended."""
 
     def __post_init__(self) -> None:
         found = {name: choices(self.pipeline.state, name) for name in self.pipeline.row_fields}
@@ -120,6 +122,8 @@ class Tally:
     def hear(self, event: AttemptEnded) -> None:
         """Note whether an attempt reached an endpoint; those that sent nothing tell nothing."""
         attempt = event.attempt
+        if attempt.outcome != "ok":
+            self.failures[attempt.provider or "unknown", attempt.outcome] += 1
         if not attempt.calls:
             return
         if attempt.error.startswith(UNREACHED) and not attempt.tokens_in:
@@ -130,6 +134,11 @@ class Tally:
     def _value(self, row: Mapping[str, Any], name: str) -> str | None:
         value = row.get(name)
         return value if value in self.choices[name] else None
+
+
+def prepares(pipeline: Pipeline) -> bool:
+    """Tell whether a task of a pipeline has something to load that this process has not loaded yet."""
+    return any(task.prepare.keys() - task.prepared for task in pipeline.tasks.values())
 
 
 class Board:
@@ -143,6 +152,8 @@ class Board:
         self._stack = ExitStack()
         self._progress: Progress | None = None
         self._stopping = False
+        self._preparing = prepares(tally.pipeline)
+        """Whether nothing was tried yet, and models of our own may be loading."""
 
     def __enter__(self) -> Self:
         self._stack.enter_context(listening(self._listen))
@@ -152,7 +163,10 @@ class Board:
                 transient=True, refresh_per_second=8,
             )  # fmt: skip
             self._progress = self._stack.enter_context(bar)
-            self._task = bar.add_task(self._tally.pipeline.name, total=self._total)
+            name = self._tally.pipeline.name
+            self._task = bar.add_task("preparing models" if self._preparing else name, total=self._total)
+        elif self._preparing:
+            self._console.print(f"{self._tally.pipeline.name}: preparing models", soft_wrap=True, markup=False)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -188,6 +202,10 @@ class Board:
         return ", ".join([*parts, money(self._cost), duration(time.monotonic() - self._began)])
 
     def _listen(self, event: Event) -> None:
+        if self._preparing:
+            self._preparing = False
+            if self._progress is not None and not self._stopping:
+                self._progress.update(self._task, description=self._tally.pipeline.name)
         if isinstance(event, AttemptEnded):
             self._cost += event.attempt.cost_microusd
             self._retries += event.attempt.outcome != "ok"

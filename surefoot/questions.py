@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from langgraph.types import Command
 
 from nodes.retry import WAIT_KIND
 from nodes.review import validate_answer
-from state import ReviewRequest, redact
+from state import ReviewRequest
 from state.review import ActionRequest, ReviewConfig
+from surefoot.answers import Form, encoded, request_of, value_of
+from surefoot.broken import Broken, find_broken
 from surefoot.errors import UsageError
-from surefoot.foreign import UNREADABLE
 from surefoot.pipelines import Pipeline, pipeline
 from surefoot.threads import RawThread, ThreadRecord
 
@@ -30,13 +31,26 @@ class Asked:
 
     id: str
     request: ReviewRequest
-    ours: bool = True
-    """False for `interrupt(anything)`: nobody knows which answers it takes, so it gets a text as it is typed."""
+    form: Form = "review"
+    """Who reads the answer; `value` for `interrupt(anything)`: it takes any JSON."""
+    schema: Mapping[str, Any] | None = None
+    """JSON schema of the value, where the graph's `interrupt(..., response_schema=...)` named one."""
 
     def resume_value(self, answer: Any, state: type[Any]) -> Any:
         """Return what the thread is resumed with; raises `InputError` for an answer that does not fit."""
-        decision = validate_answer(self.request, state, answer)
-        return decision.model_dump(mode="json") if self.ours else decision.args
+        if not self.id:
+            raise UsageError(f"{self.request.description.strip('()')}, so it takes no answer")
+        if self.form == "value":
+            return value_of(answer, self.schema)
+        if self.form == "review":
+            given = answer.resume if isinstance(answer, Command) else answer
+            return validate_answer(self.request, state, _in_words(given)).model_dump(mode="json")
+        return encoded(self.form, self.request, _in_words(answer))
+
+
+def _in_words(answer: Any) -> Any:
+    """Return the answer that a word such as `accept` stands for."""
+    return {"type": answer} if isinstance(answer, str) else answer
 
 
 def urgency(request: ReviewRequest) -> tuple[bool, float]:
@@ -47,39 +61,46 @@ def urgency(request: ReviewRequest) -> tuple[bool, float]:
 async def asked_by(store: Store, record: ThreadRecord) -> tuple[list[Asked], RawThread]:
     """Return the questions of a waiting thread and what is stored of it.
 
-    One that cannot be read says why and takes no answer.
+    One that cannot be read, or whose thread cannot go on, says why and takes no answer.
     """
-    try:
-        raw = await store.channels(record.thread_id)
-    except UNREADABLE as error:
-        return [Asked("", _unreadable(f"(this question cannot be read here: {redact(str(error))})"))], RawThread()
-    return questions_in(raw), raw
+    raw, broken = await find_broken(store, record)
+    if broken is None or broken.kind in ("graph", "version"):
+        # The first is told where it is answered, the second may be answered by the other version.
+        return questions_in(raw), raw
+    return [Asked("", _unreadable(f"{broken.told}; {broken.advice}", broken, record))], raw
 
 
 def questions_in(raw: RawThread) -> list[Asked]:
     """Return the questions that wait for a person, whoever asked them."""
     return [
-        _asked(str(item["id"]), item["value"])
+        _asked(str(item["id"]), item["value"], item.get("response_schema"))
         for item in raw.interrupts
         if not (isinstance(item["value"], Mapping) and item["value"].get("kind") == WAIT_KIND)
     ]
 
 
-def _asked(interrupt_id: str, value: Any) -> Asked:
-    if isinstance(value, Mapping) and "action_request" in value:
-        try:
-            return Asked(interrupt_id, ReviewRequest.model_validate(value))
-        except ValidationError:
-            return Asked(interrupt_id, _unreadable("(this question cannot be read)"))
+def _asked(interrupt_id: str, value: Any, schema: Any) -> Asked:
+    try:
+        if found := request_of(value):
+            return Asked(interrupt_id, found[1], found[0])
+    except (ValueError, TypeError, LookupError, AttributeError):
+        if isinstance(value, Mapping) and "default_action" in value:
+            # It was a review of ours: what a value would mean to it is not known.
+            return Asked("", _unreadable("this question cannot be read"))
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str)
     action = ActionRequest(action="answer")
     asked = ReviewRequest(action_request=action, config=_TEXT_ONLY, description=text, reasons={"asked": text[:200]})
-    return Asked(interrupt_id, asked, ours=False)
+    return Asked(interrupt_id, asked, "value", schema if isinstance(schema, Mapping) else None)
 
 
-def _unreadable(description: str) -> ReviewRequest:
+def _unreadable(description: str, broken: Broken | None = None, record: ThreadRecord | None = None) -> ReviewRequest:
     nothing = ReviewConfig(allow_accept=False, allow_edit=False, allow_respond=False, allow_ignore=False)
-    return ReviewRequest(description=description, config=nothing, reasons={"unreadable": description})
+    told = f"({description}{f': {broken.command}' if broken and broken.command else ''})"
+    request = ReviewRequest(description=told, config=nothing, reasons={"unreadable": told.strip("()")})
+    if record is None:
+        return request
+    tier = "urgent" if record.tier == "urgent" else "routine"
+    return request.model_copy(update={"tier": tier, "due_at": record.until})
 
 
 def question_of(record: ThreadRecord, raw: RawThread, interrupt_id: str | None = None) -> Asked:
@@ -95,6 +116,11 @@ def question_of(record: ThreadRecord, raw: RawThread, interrupt_id: str | None =
     if chosen not in questions:
         raise UsageError(f"thread {record.key} asks no question {chosen!r}; pending: {', '.join(questions)}")
     return questions[chosen]
+
+
+def asks_for_value(raw: RawThread, interrupt_id: str | None = None) -> bool:
+    """Tell whether a thread asks for a value, of which None may be one."""
+    return any(asked.form == "value" and interrupt_id in (None, asked.id) for asked in questions_in(raw))
 
 
 def pipeline_of(record: ThreadRecord) -> Pipeline:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from checkpointers import Encryption, server_errors
+from checkpointers.encryption import NoKey, SealBroken
 from surefoot.threads import ThreadRecord
 
 PAGE: Final = 500
@@ -99,32 +100,61 @@ class Records:
 
     def _dump(self, record: ThreadRecord) -> str:
         if self._encryption is None:
-            return record.model_dump_json()
-        told = record.model_dump(mode="json")
+            return record.model_dump_json(exclude={"damage"})
+        told = record.model_dump(mode="json", exclude={"damage"})
         private = json.dumps({name: told.pop(name) for name in PRIVATE}).encode()
         sealed = self._encryption.seal(private, _place(record.thread_id))
         return json.dumps(told | {"sealed": base64.b64encode(sealed).decode()})
 
     def _load(self, thread_id: str, raw: bytes) -> ThreadRecord:
-        """Read a record; one of a newer version, which may say what this one does not know, is still listed."""
+        """Read a record; one that is damaged, of a newer version or encrypted is still listed, with the reason."""
         try:
-            told = json.loads(raw[raw.find(b"{") :])
-            if sealed := told.pop("sealed", ""):
-                told |= self._opened(thread_id, base64.b64decode(sealed))
-            return ThreadRecord.model_validate(told)
-        except (ValueError, AttributeError) as error:
-            why = f"{error.error_count()} fields are unknown" if isinstance(error, ValidationError) else "it is damaged"
-            why = f"its record cannot be read by this version: {why}"
-            return ThreadRecord(thread_id=thread_id, key=thread_id, pipeline="", item_id=thread_id, unreadable=why)
-
-    def _opened(self, thread_id: str, sealed: bytes) -> dict[str, Any]:
-        """Return what is encrypted, nothing where its key is not there: the checkpoints say so loudly enough."""
-        try:
-            opened = self._encryption.unseal(sealed, _place(thread_id)) if self._encryption else b"{}"
+            told: Any = json.loads(raw[raw.find(b"{") :])
         except ValueError:
-            opened = b"{}"
-        found: dict[str, Any] = json.loads(opened)
+            told = None
+        if not isinstance(told, dict):
+            return _unread(thread_id, {}, "record", "it is damaged")
+        if sealed := told.pop("sealed", ""):
+            told |= self._opened(thread_id, sealed)
+        try:
+            return ThreadRecord.model_validate(told)
+        except ValidationError as error:
+            names = ", ".join(dict.fromkeys(str(item["loc"][0]) for item in error.errors() if item["loc"]))
+            return _unread(thread_id, told, "newer_record", f"field {names}")
+
+    def _opened(self, thread_id: str, sealed: Any) -> dict[str, Any]:
+        """Return what is encrypted, or why it cannot be opened here."""
+        try:
+            data = base64.b64decode(sealed)
+            if self._encryption is None:
+                return _sealed_with(data[2 : 2 + data[1]].decode(errors="replace") if len(data) > 1 else "")
+            found: dict[str, Any] = json.loads(self._encryption.unseal(data, _place(thread_id)))
+        except NoKey as error:
+            return _sealed_with(error.key)
+        except SealBroken as error:
+            why = f"the key {error.key!r} that is set here does not open it"
+            return {"damage": "key", "unreadable": why}
+        except (ValueError, TypeError):
+            return {"damage": "key", "unreadable": "what is encrypted in its record is damaged"}
         return found
+
+
+def _sealed_with(key: str) -> dict[str, Any]:
+    return {"damage": "key", "unreadable": f"it is encrypted with the key {key!r}, which is not set here"}
+
+
+def _unread(thread_id: str, told: Mapping[str, Any], damage: Any, why: str) -> ThreadRecord:
+    """Return a record of what can be read of one."""
+    named = {
+        name: told[name] for name in ("key", "pipeline", "item_id", "spec", "namespace") if _is_text(told.get(name))
+    }
+    given = {"key": thread_id, "pipeline": "", "item_id": thread_id, **named}
+    why = f"its record cannot be read by this version ({why})" if damage == "newer_record" else why
+    return ThreadRecord(thread_id=thread_id, **given, damage=damage, unreadable=why)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _place(thread_id: str) -> bytes:

@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from nodes.errors import SurefootError
 from surefoot.errors import UsageError
+from surefoot.words import escaped
 
 _OURS = ("id", "thread_id", "status")
 _BEGIN = b'{"id": '
@@ -74,7 +75,7 @@ class RowFile:
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Write a row and flush it; one that the file holds already is left alone. Raises `RowsLost`."""
-        line = json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        line = escaped(json.dumps(row, ensure_ascii=False)).encode("utf-8", "backslashreplace") + b"\n"
         row_id = str(row["id"])
         if self._rows.get(row_id) == line:
             return

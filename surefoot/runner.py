@@ -18,6 +18,7 @@ from nodes.call import spending_cap, using_guard
 from nodes.errors import StopRun, SurefootError
 from nodes.events import AttemptEnded, Event, RetryDecided, listening
 from state import RunContext, redact
+from surefoot.broken import raw_or_refused
 from surefoot.drive import (
     Drained,
     OnPart,
@@ -215,13 +216,13 @@ class Runner:
         """Return the item's record, and its result when nothing is left to do; raises `Refused` for a changed item."""
         record = await self.store.get(tid)
         if record is not None and self.rerun and tid not in self._begun:
-            await self.store.forget(tid)
+            await self.store.forget(tid, record.key)
             record = None
         self._begun.add(tid)
         if record is None:
             return self._new_record(item, tid), None
         refuse_another(record, self.pipeline, item)
-        raw = await self.store.channels(tid)
+        raw = await raw_or_refused(self.store, record)
         finished = raw.exists and not raw.next and raw.values.get("outcome") is not None
         if finished or (raw.interrupts and record.waits_for == "person"):
             known = result_of(self.pipeline, record, raw, line=item.line, fresh=False)

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal
 
+from dotenv import dotenv_values
 from pydantic import Field, ValidationError
 
 from nodes.call import CallSettings
 from nodes.errors import ConfigurationError
 from state import describe
+from state.strict import nearest
+
+OURS: Final = "SUREFOOT_"
+
+OTHERS: Final = {
+    "SUREFOOT_CHECKPOINT_KEYS", "SUREFOOT_DEBUG", "SUREFOOT_EMBEDDED_IDLE_SECONDS", "SUREFOOT_SUPPORT_TICKETS",
+    "SUREFOOT_BENCH_PEERS",
+}  # fmt: skip
+"""Variables that are read elsewhere."""
+
+MISSPELT: Final = 0.7
+"""Least similarity to one of our variables, without their common beginning, at which a name counts as misspelt."""
 
 
 class Settings(CallSettings):
@@ -35,8 +49,27 @@ class Settings(CallSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """Read the settings once; raises `ConfigurationError` naming the variable that is wrong."""
+    """Read the settings once; raises `ConfigurationError` naming the variable that is wrong, or misspelt."""
     try:
-        return Settings()
+        found = Settings()
+        _refuse_misspelt()
+        return found
     except ValidationError as error:
         raise ConfigurationError(f"settings: {describe(error)}") from None
+
+
+def known_variables() -> set[str]:
+    """Return the names of all variables that Surefoot reads."""
+    fields = Settings.model_fields.values()
+    return OTHERS | {str(info.validation_alias) for info in fields if str(info.validation_alias).startswith(OURS)}
+
+
+def _refuse_misspelt() -> None:
+    """Raise `ConfigurationError` for a variable that is nearly one of ours; one of another meaning is left alone."""
+    known = known_variables()
+    endings = sorted(name.removeprefix(OURS) for name in known)
+    for name in {**dotenv_values(".env"), **os.environ}:
+        if name.startswith(OURS) and name not in known:
+            meant = nearest(name.removeprefix(OURS), endings, MISSPELT).replace("'", f"'{OURS}", 1)
+            if meant:
+                raise ConfigurationError(f"settings: there is no {name}{meant}")

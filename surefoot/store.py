@@ -82,7 +82,7 @@ class Store:
             if expires or record.expires:
                 # A thread that is taken up again has no end.
                 await self.saver.aexpire_thread(record.thread_id, keep_ms / 1000 if expires else None)
-            record = record.model_copy(update={"expires": expires, "foreign": False, "unreadable": ""})
+            record = record.model_copy(update={"expires": expires, "foreign": False, "unreadable": "", "damage": ""})
             if not await self._records.write(record, token, keep_ms if expires else None):
                 raise taken_over(record.key)
             await self.saver.anote_thread(record.thread_id)
@@ -170,21 +170,21 @@ class Store:
                 await self.saver.anote_thread(thread_id)
         return read
 
-    async def forget(self, thread_id: str) -> None:
+    async def forget(self, thread_id: str, key: str = "") -> None:
         """Delete a thread: checkpoints first, then its record, so that a crash in between leaves it findable."""
         try:
             await self.saver.adelete_thread(thread_id)
         except LeaseLost as error:
-            raise taken_over(thread_id) from error
+            raise taken_over(key or thread_id) from error
         await self.guard.forget(thread_id)
         if not await self._records.drop(thread_id, self.leases.token(thread_id)):
-            raise taken_over(thread_id)
+            raise taken_over(key or thread_id)
 
     async def put_aside(self, record: ThreadRecord) -> None:
         """Take a thread whose checkpoints are damaged out of the way; its record says what became of it."""
         await self.saver.aquarantine(record.thread_id)
         if not record.foreign and not record.unreadable:
-            told = "its checkpoints are damaged and were put aside: run the item again with --rerun"
+            told = "its checkpoints cannot be used and were put aside: run the item again with --rerun"
             failed = {"status": "failed", "error": told, "waits_for": "", "until": None}
             await self.save(record.model_copy(update=failed))
 

@@ -17,6 +17,7 @@ from surefoot.story_events import Event, events_of, who
 from surefoot.words import about, clock, count, due, one_line, shell
 
 if TYPE_CHECKING:
+    from surefoot.broken import Broken
     from surefoot.threads import RawThread, ThreadRecord
 
 
@@ -58,6 +59,8 @@ class Story(BaseModel):
     fields: list[Source]
     problems: list[str]
     """What could not be read."""
+    broken: str
+    """What keeps the thread from being read or from going on, in which field; empty for nothing."""
     next: str
     """What happens next."""
     command: str
@@ -69,16 +72,18 @@ class Story(BaseModel):
         return "\n".join(line for _, line in render(self, width=100))
 
 
-def tell(record: ThreadRecord, raw: RawThread, others: Sequence[ThreadRecord] = ()) -> Story:
+def tell(
+    record: ThreadRecord, raw: RawThread, others: Sequence[ThreadRecord] = (), broken: Broken | None = None
+) -> Story:
     """Tell the story of a thread from its record and its raw state; never raises, whatever the state holds.
 
-    `others` are threads of the same pipeline that it is compared with.
+    `others` are threads of the same pipeline that it is compared with; `broken` is what keeps it from going on.
     """
     values = raw.values if isinstance(raw.values, Mapping) else {}
     events = events_of(record, raw, values)
     attempts = [event for event in events if event.kind == "attempt"]
     started = number(values.get("started_at")) or record.created_at or None
-    upcoming, command = _next(record, raw, values)
+    upcoming, command = _next(record, raw, values) if broken is None else (broken.advice, broken.command)
     spend = values.get("spend")
     parts = spend.values() if isinstance(spend, Mapping) else []
     spent = sum(int(number(part.get("cost_microusd"))) for part in parts if isinstance(part, Mapping))
@@ -90,7 +95,7 @@ def tell(record: ThreadRecord, raw: RawThread, others: Sequence[ThreadRecord] = 
         thread_id=record.thread_id,
         pipeline=record.pipeline,
         status=record.status,
-        headline=_headline(record),
+        headline=_headline(record) if broken is None else f"is broken: {one_line(broken.told)}",
         about=about(values, 160),
         outcome=text(values.get("outcome")),
         degraded=values.get("degraded") is True or record.degraded,
@@ -107,6 +112,7 @@ def tell(record: ThreadRecord, raw: RawThread, others: Sequence[ThreadRecord] = 
         events=events,
         fields=_sources(values),
         problems=_problems(raw, values),
+        broken="" if broken is None else one_line(broken.told),
         next=upcoming,
         command=command,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import BaseModel, Field
 
 from surefoot.raw import number, plain, records, strings, text
+from surefoot.readable import brief
 from surefoot.words import clock, count, due, duration, label, money, one_line
 
 if TYPE_CHECKING:
@@ -225,8 +226,8 @@ def _reviews(values: Mapping[str, Any]) -> list[Event]:
             before = record.get("before")
             before = before if isinstance(before, Mapping) else {}
             verb += " " + ", ".join(
-                f"{one_line(field)} = {one_line(value, 60)}"
-                + (f" (was {one_line(before[field], 60)})" if before.get(field) is not None else "")
+                f"{one_line(field)} = {brief(value, 60)}"
+                + (f" (was {brief(before[field], 60)})" if before.get(field) is not None else "")
                 for field, value in args.items()
             )
         elif args:

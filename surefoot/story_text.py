@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.cells import cell_len, set_cell_size
 
+from surefoot.readable import brief
 from surefoot.story import Story
 from surefoot.story_events import Event
 from surefoot.words import clock, count, duration, money, one_line, wrap
@@ -38,14 +37,21 @@ def render(story: Story, width: int = 80) -> list[Line]:
 
 
 def _head(story: Story, width: int) -> list[Line]:
-    style = {"done": "bold green", "failed": "bold red", "stalled": "bold yellow"}.get(story.status, "bold")
+    styles = {"done": "bold green", "failed": "bold red", "stalled": "bold yellow"}
+    style = "bold red" if story.broken else styles.get(story.status, "bold")
     lines: list[Line] = [(style, line) for line in wrap(f"{one_line(story.key)} {story.headline}", width)]
     if story.about:
         lines += [("", line) for line in wrap(f"“{story.about}”", width)]
+    if story.broken:
+        where = {"waiting": "it was waiting", "running": "it was running"}.get(story.status, f"it was {story.status}")
+        lines.append(("dim", f"before that {where}"))
     facts = [f"outcome {story.outcome.replace('_', ' ')}"] if story.outcome else []
     failed = f", {story.failed_attempts} failed" if story.failed_attempts else ""
     retried = f" ({money(story.retry_microusd)} for retries)" if story.retry_microusd else ""
-    facts += [count(story.attempts, "attempt") + failed, money(story.cost_microusd) + retried, duration(story.seconds)]
+    # What cannot be read is not none.
+    attempts = count(story.attempts, "attempt") + failed if story.attempts or not story.broken else "attempts unknown"
+    cost = money(story.cost_microusd) + retried if story.cost_microusd or not story.broken else "cost unknown"
+    facts += [attempts, cost, duration(story.seconds)]
     lines.append(("dim", ", ".join(facts)))
     if story.route:
         lines += [("dim", line) for line in _hanging("route: ", " > ".join(story.route), width)]
@@ -80,7 +86,7 @@ def _fields(story: Story, width: int) -> list[Line]:
     column = min(max(cell_len(source.field) for source in story.fields), 18)
     lines: list[Line] = []
     for source in story.fields:
-        lead, value = f"  {set_cell_size(source.field, column)}  ", _said(source.value)
+        lead, value = f"  {set_cell_size(source.field, column)}  ", brief(source.value)
         short = f"{lead}{set_cell_size(value, SHORT_VALUE)}  from {source.origin}"
         if cell_len(value) <= SHORT_VALUE and cell_len(short) <= width:
             lines.append(("", short))
@@ -91,12 +97,6 @@ def _fields(story: Story, width: int) -> list[Line]:
         lines += [("", line) for line in said]
         lines += [("dim", line) for line in _hanging(" " * cell_len(lead), f"from {source.origin}", width)]
     return lines
-
-
-def _said(value: Any) -> str:
-    if value is None:
-        return "none"
-    return f"{value:.2f}" if isinstance(value, float) else one_line(value)
 
 
 def _hanging(lead: str, text: str, width: int) -> list[str]:

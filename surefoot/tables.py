@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 
+from state.strict import nearest
 from surefoot.errors import UsageError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -64,7 +65,8 @@ def _header(reader: Iterator[list[str]], name: str) -> list[str]:
         raise UsageError(f"{name}: the first row is no valid CSV ({error})") from None
     if "id" not in header:
         told = ", ".join(header)
-        raise UsageError(f'{name}: the first row must name the columns, one of them "id"; it names: {told}')
+        near = nearest("id", header).replace(", did", "; did")
+        raise UsageError(f'{name}: the first row must name the columns, one of them "id"; it names: {told}{near}')
     twice = sorted({column for column in header if column and header.count(column) > 1})
     if twice:
         raise UsageError(f"{name}: the first row names a column twice: {', '.join(twice)}")

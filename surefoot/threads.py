@@ -92,6 +92,8 @@ class ThreadRecord(BaseModel):
     """Whether another program began it: listed and explained, and resumed only when it is named."""
     unreadable: str = ""
     """One line about why this process cannot read the thread; where it stands is known all the same."""
+    damage: Literal["", "record", "newer_record", "key"] = ""
+    """What of this record could not be read: the whole, what a newer version wrote, or what is encrypted."""
     context: RunContext = Field(default_factory=RunContext)
     """What the run was started with; LangGraph does not persist it."""
 
@@ -127,7 +129,7 @@ class RawThread:
     values: dict[str, Any] = field(default_factory=dict)
     next: list[str] = field(default_factory=list)
     interrupts: list[dict[str, Any]] = field(default_factory=list)
-    """Pending interrupts: `{"id": ..., "value": ...}`."""
+    """Pending interrupts: `{"id": ..., "value": ..., "response_schema": ...}`."""
     errors: list[str] = field(default_factory=list)
     checkpoints: int = 0
     created_at: str = ""
@@ -141,6 +143,11 @@ class RawThread:
         return self.checkpoints > 0
 
 
+def told_interrupt(item: Any) -> dict[str, Any]:
+    """Return an interrupt as plain data."""
+    return {"id": item.id, "value": item.value, "response_schema": getattr(item, "response_schema", None)}
+
+
 def raw_thread(found: CheckpointTuple) -> RawThread:
     """Read state, next nodes, interrupts and errors out of a checkpoint and its pending writes."""
     stored = found.checkpoint["channel_values"]
@@ -149,7 +156,7 @@ def raw_thread(found: CheckpointTuple) -> RawThread:
     errors: list[str] = []
     for _task, channel, value in found.pending_writes or []:
         if channel == "__interrupt__":
-            interrupts += [{"id": item.id, "value": item.value} for item in value]
+            interrupts += map(told_interrupt, value)
         elif channel == "__error__":
             errors.append(redact(str(value)))
     return RawThread(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import re
 import shlex
@@ -15,7 +16,16 @@ from typing import Any
 
 from surefoot.errors import UsageError
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_INVISIBLE = (
+    r"\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+)
+"""Control and format characters (Unicode's Cc, Cf, Zl, Zp) that turn text around, hide in it or steer a terminal.
+
+Left out are the joiners U+200C and U+200D, which scripts and emoji need, and signs that are seen (Arabic numbers).
+"""
+_CONTROL = re.compile(rf"[\x00-\x08\x0b-\x1f\u200c\u200d{_INVISIBLE}]")
+_HIDDEN = re.compile(rf"[\x00-\x08\x0b-\x1f{_INVISIBLE}]")
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.?)")
 
 
@@ -24,6 +34,19 @@ def one_line(text: Any, limit: int = 0) -> str:
     cleaned = " ".join(_CONTROL.sub(" ", _ESCAPE.sub("", str(text))).split())
     cleaned = cleaned.encode("utf-8", "replace").decode()
     return cleaned if not limit or len(cleaned) <= limit else cleaned[: limit - 1].rstrip() + "…"
+
+
+def escaped(text: str) -> str:
+    r"""Return a text in which control, bidirectional and invisible characters are written as `\uXXXX`.
+
+    In a JSON document it is the same value, on a screen it does nothing. Tabs and newlines stay.
+    """
+    return _HIDDEN.sub(lambda found: json.dumps(found[0])[1:-1].replace("\x7f", "\\u007f"), text)
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Return a JSON document that can be printed anywhere; unknown types become their text."""
+    return escaped(json.dumps(value, ensure_ascii=False, indent=indent, default=str))
 
 
 def about(values: Mapping[str, Any], limit: int) -> str:

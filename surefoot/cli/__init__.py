@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -39,6 +39,37 @@ for command in (
     app.command()(command)
 
 INTERRUPTED = 130
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"{_versions()}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the versions.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take what stands before a command."""
+
+
+def _versions() -> str:
+    """Return the versions that matter where something goes wrong."""
+    import platform
+    from importlib import metadata
+
+    from surefoot import __version__
+
+    found = [f"surefoot {__version__}"]
+    for name in ("langgraph", "langchain-core"):
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            found.append(f"no {name}")
+    return f"{found[0]} ({', '.join([*found[1:], f'Python {platform.python_version()}'])})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,14 +10,17 @@ if TYPE_CHECKING:
     from surefoot.drive import Result
 
 
-def print_result(before: dict[str, Any], result: Result, answer: str) -> None:
+ANSWERED = {"accept": "accepted", "edit": "edited", "response": "answered", "reject": "rejected"}
+
+
+def print_result(before: dict[str, Any], result: Result, given: str) -> None:
     """Print what became of the item: each field before and after, and who set it."""
     from rich.text import Text
 
     from surefoot.cli.threads import STYLES
     from surefoot.words import money, one_line, shell
 
-    told = {"accept": "accepted", "edit": "edited", "response": "answered", "reject": "rejected"}[answer]
+    told = _answered(before, result, given)
     screen = console()
     head = Text.assemble(
         (one_line(result.key), "bold"), f"  {told}, now ", (result.status, STYLES.get(result.status, ""))
@@ -35,6 +38,16 @@ def print_result(before: dict[str, Any], result: Result, answer: str) -> None:
         say(f"surefoot: {one_line(result.error)}")
     if result.waits_for == "person":
         screen.print(f"\nIt waits for a person again: {shell('review', result.key)}")
+
+
+def _answered(before: dict[str, Any], result: Result, given: str) -> str:
+    """Say what the answer was: as the thread has it, since an edit that changes nothing is an accept."""
+    reviews = result.values.get("review")
+    last = reviews[-1] if isinstance(reviews, list) and len(reviews) > len(before.get("review") or []) else {}
+    kind = last.get("decision", {}).get("type") if isinstance(last, dict) else None
+    if kind == "accept" and given == "--edit":
+        return "accepted as proposed, since the edit changes nothing"
+    return ANSWERED.get(kind or given.removeprefix("--"), "answered")
 
 
 def _changes(before: dict[str, Any], result: Result, width: int) -> list[tuple[str, str]]:
@@ -58,6 +71,6 @@ def _changes(before: dict[str, Any], result: Result, width: int) -> list[tuple[s
 
 
 def _cell(value: Any, limit: int = 500) -> str:
-    from surefoot.words import one_line
+    from surefoot.readable import brief
 
-    return "none" if value is None else f"{value:.2f}" if isinstance(value, float) else one_line(value, limit)
+    return brief(value, limit)

@@ -38,18 +38,100 @@ async def _story(thread: str) -> Story:
 
 
 def draw(
-    pipeline: Annotated[
+    target: Annotated[
         str,
         typer.Argument(
-            metavar="PIPELINE", help="Its name, such as support, or package.module:graph.", show_default=False
+            metavar="PIPELINE|THREAD",
+            help="A pipeline (support, package.module:graph) or a thread (support:48291).",
+            show_default=False,
         ),
     ],
+    svg: Annotated[str | None, typer.Option(metavar="FILE", help="Write an SVG image; - is stdout.")] = None,
 ) -> int:
-    """Print a pipeline as a Mermaid diagram."""
+    """Draw a pipeline, or the way that a thread took through it, as a Mermaid diagram or an SVG image."""
+    from surefoot.words import escaped
+
+    image, text = asyncio.run(_drawn(target)) if _is_thread(target) else _drawn_pipeline(target)
+    if svg is None:
+        sys.stdout.write(escaped(text.rstrip()) + "\n")
+    elif svg == "-":
+        sys.stdout.write(image)
+    else:
+        _write(svg, image)
+    return DONE
+
+
+def _is_thread(target: str) -> bool:
+    """Tell a thread from a pipeline: a key begins with the name of a pipeline, a spec leads to a graph."""
+    from uuid import UUID
+
+    from surefoot.errors import UsageError
     from surefoot.pipelines import pipeline as find_pipeline
 
-    sys.stdout.write(find_pipeline(pipeline).graph.get_graph().draw_mermaid().rstrip() + "\n")
-    return DONE
+    head, colon, _ = target.partition(":")
+    if not colon:
+        try:
+            UUID(target)
+        except ValueError:
+            return False
+        return True
+    try:
+        find_pipeline(head.rpartition("/")[2])
+    except UsageError:
+        pass
+    else:
+        return True
+    try:
+        find_pipeline(target)
+    except UsageError as error:
+        # A spec that cannot be imported is told as that; one that names no graph may be a key.
+        if isinstance(error.__cause__, Exception) and not isinstance(error.__cause__, ModuleNotFoundError):
+            raise
+        return True
+    return False
+
+
+def _drawn_pipeline(name: str) -> tuple[str, str]:
+    from surefoot.drawing import svg
+    from surefoot.pipelines import pipeline as find_pipeline
+
+    found = find_pipeline(name)
+    graph = found.graph.get_graph()
+    return svg(graph, title=found.name, subtitle=f"version {found.version}"), graph.draw_mermaid()
+
+
+async def _drawn(thread: str) -> tuple[str, str]:
+    """Draw the way of a thread; raises `UsageError` and `ThreadUnreadable`."""
+    from surefoot.broken import ThreadUnreadable, find_broken
+    from surefoot.drawing import edges_of, mermaid, svg
+    from surefoot.questions import pipeline_of
+    from surefoot.store import open_store
+    from surefoot.story import tell
+    from surefoot.way import way_of
+
+    async with open_store() as store:
+        record = await store.find(thread)
+        raw, broken = await find_broken(store, record)
+        if broken is not None and not raw.exists:
+            raise ThreadUnreadable(record, broken)
+        graph = pipeline_of(record).graph.get_graph()
+        way = await way_of(store, record, raw, edges_of(graph))
+    story = tell(record, raw, broken=broken)
+    how = "" if way.exact else " (the way by its records: a finished thread keeps its last checkpoint alone)"
+    return svg(graph, title=record.key, subtitle=story.headline + how, way=way), mermaid(graph, way)
+
+
+def _write(path: str, text: str) -> None:
+    from pathlib import Path
+
+    from surefoot.errors import UsageError
+
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"--svg {path} cannot be written: {(error.strerror or type(error).__name__).lower()}"
+        ) from None
 
 
 def doctor(

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from surefoot.cli.run import Report
     from surefoot.progress import Tally
 
+MAX_FAILURES = 4
+"""Most kinds of failed attempts that are named."""
+
 MAX_COLUMNS = 8
 """Most values that make columns of a table."""
 
@@ -59,6 +62,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "unfinished": unfinished(report),
         "reused": summary.reused,
         "degraded": tally.degraded,
+        "failed_attempts": {f"{provider} {outcome}": number for (provider, outcome), number in tally.failures.items()},
         "spent_microusd": summary.spent_microusd,
         "seconds": round(summary.seconds, 3),
         "bill": tally.bill.as_json(),
@@ -138,6 +142,12 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     for alarm in report.alarms:
         moved = f"{alarm.score} went from {alarm.usual:.3g} to {alarm.now:.3g} over {count(alarm.items, 'item')}"
         facts.append(("drift", f"{moved}, each of which passed its gates: look at some of them"))
+    if tally.failures:
+        failed = tally.failures.most_common(MAX_FAILURES)
+        parts = [f"{provider} {label(outcome)} {number:,}" for (provider, outcome), number in failed]
+        left = tally.failures.total() - sum(number for _, number in failed)
+        told = ", ".join([*parts, *([f"others {left:,}"] if left else [])])
+        facts.append(("failed attempts", f"{tally.failures.total():,} ({told})"))
     facts += tally.bill.facts()
     if report.injected is not None:
         told = ", ".join(f"{name} {number:,}" for name, number in sorted(report.injected.items()))
@@ -169,7 +179,7 @@ def _troubles(report: Report) -> None:
     if report.bad:
         say(f"surefoot: {count(len(report.bad), 'bad line was', 'bad lines were')} left out")
     if summary.refused:
-        say(f"surefoot: {count(len(summary.refused), 'item was', 'items were')} refused: their content has changed")
+        say(f"surefoot: {count(len(summary.refused), 'item was', 'items were')} refused, for the reasons above")
     if summary.stopped:
         say(f"surefoot: stopped: {summary.stopped}")
     if report.out_error:

@@ -4,49 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import sys
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from surefoot.cli.screen import DONE, FAILED, MAX_WIDTH, WAITING, console, say, table, write_json
+from surefoot.cli.question import Question, show
+from surefoot.cli.screen import DONE, FAILED, WAITING, console, say, table, write_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from state import ReviewRequest
     from surefoot.drive import Result
     from surefoot.questions import Asked
     from surefoot.threads import RawThread, ThreadRecord
-
-
-@dataclass(frozen=True)
-class Question:
-    """A pending review as it is listed."""
-
-    record: ThreadRecord
-    interrupt_id: str
-    request: ReviewRequest
-    raw: RawThread
-
-    @property
-    def about(self) -> str:
-        """The item in one line, or why it cannot be read."""
-        from surefoot.words import about
-
-        return about(self.raw.values, 300) or self.record.unreadable
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the question as JSON-able data."""
-        return {
-            "key": self.record.key,
-            "thread_id": self.record.thread_id,
-            "interrupt_id": self.interrupt_id,
-            "about": self.about,
-            **self.request.model_dump(mode="json"),
-        }
 
 
 def inbox(
@@ -83,7 +54,11 @@ async def _questions(namespace: str | None) -> list[Question]:
 
 
 def _questions_of(record: ThreadRecord, asked: list[Asked], raw: RawThread) -> list[Question]:
-    return [Question(record, one.id, one.request, raw) for one in asked]
+    values = {str(item["id"]): item["value"] for item in raw.interrupts}
+    return [
+        Question(record, one.id, one.request, raw, one.form, values.get(one.id) if one.form == "value" else None)
+        for one in asked
+    ]
 
 
 def _print_inbox(questions: list[Question]) -> None:
@@ -120,46 +95,70 @@ def review(
         str | None, typer.Option(metavar="JSON", help='Change fields: \'{"category": "billing"}\'.')
     ] = None,
     respond: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer with this text; - reads it.")] = None,
+    respond_json: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help='Answer a graph\'s own question: false, 3, [1], "text"; - reads it.'),
+    ] = None,
     reject: Annotated[bool, typer.Option("--reject", help="Refuse: nothing is done with the item.")] = False,
     interrupt: Annotated[str | None, typer.Option("--id", metavar="INTERRUPT", help="Which question.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print question or result as JSON.")] = False,
 ) -> int:
     """Answer a question, or look at it in full."""
-    answer = _answer(accept=accept, edit=edit, respond=respond, reject=reject)
-    if respond == "-" and answer is not None:
-        answer["args"] = _typed()
-    if answer is None:
-        _show(asyncio.run(_find(thread, interrupt)), as_json=as_json)
-        return DONE
-    before, result = asyncio.run(_submit(thread, answer, interrupt))
+    given = _given(accept=accept, edit=edit, respond=respond, respond_json=respond_json, reject=reject)
+    if given is None:
+        questions = asyncio.run(_find(thread, interrupt))
+        show(questions, as_json=as_json)
+        return FAILED if any("unreadable" in question.request.reasons for question in questions) else DONE
+    before, result = asyncio.run(_submit(thread, _answer(given, edit, respond, respond_json), interrupt))
     if as_json:
         write_json({"key": result.key, "error": result.error, **result.row})
     else:
         from surefoot.cli.changes import print_result
 
-        print_result(before.values, result, answer["type"])
+        print_result(before.values, result, given)
     return {"done": DONE, "waiting": WAITING}.get(result.status, FAILED)
 
 
-def _answer(*, accept: bool, edit: str | None, respond: str | None, reject: bool) -> dict[str, Any] | None:
-    """Return the answer that was typed, or None for none; raises `UsageError` for several."""
+def _given(
+    *, accept: bool, edit: str | None, respond: str | None, respond_json: str | None, reject: bool
+) -> str | None:
+    """Return the option that answers, or None for none; raises `UsageError` for several."""
     from surefoot.errors import UsageError
 
-    options = {"--accept": accept, "--edit": edit is not None, "--respond": respond is not None, "--reject": reject}
+    options = {"--accept": accept, "--edit": edit is not None, "--respond": respond is not None,
+               "--respond-json": respond_json is not None, "--reject": reject}  # fmt: skip
     given = [name for name, on in options.items() if on]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)}: give one answer")
+    return given[0] if given else None
+
+
+def _answer(given: str, edit: str | None, respond: str | None, respond_json: str | None) -> Any:
+    """Return the answer that was typed; raises `UsageError` for what cannot be read."""
+    from langgraph.types import Command
+
+    from surefoot.errors import UsageError
+
     if edit is not None:
-        try:
-            fields = json.loads(edit)
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"--edit is no valid JSON ({str(error).split(':')[0].lower()})") from None
+        fields = _json("--edit", edit)
         if not isinstance(fields, dict):
             raise UsageError('--edit needs an object of fields, such as \'{"category": "billing"}\'')
         return {"type": "edit", "args": fields}
     if respond is not None:
-        return {"type": "response", "args": respond}
-    return {"type": given[0].removeprefix("--")} if given else None
+        return {"type": "response", "args": _typed() if respond == "-" else respond}
+    if respond_json is not None:
+        return Command(resume=_json("--respond-json", _typed() if respond_json == "-" else respond_json))
+    return {"type": given.removeprefix("--")}
+
+
+def _json(option: str, text: str) -> Any:
+    from surefoot.errors import UsageError
+
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        hint = "; a text stands in double quotes" if option == "--respond-json" else ""
+        raise UsageError(f"{option} is no valid JSON ({str(error).split(':')[0].lower()}){hint}") from None
 
 
 def _typed() -> str:
@@ -183,82 +182,39 @@ async def _find(thread: str, interrupt: str | None) -> list[Question]:
     return [question for question in questions if interrupt in (None, question.interrupt_id)]
 
 
-async def _submit(thread: str, answer: dict[str, Any], interrupt: str | None) -> tuple[RawThread, Result]:
+async def _submit(thread: str, answer: Any, interrupt: str | None) -> tuple[RawThread, Result]:
     from nodes.call import spending_cap
     from surefoot.api import resume_in
+    from surefoot.broken import ThreadUnreadable, find_broken
     from surefoot.settings import settings
     from surefoot.store import open_store
 
     async with open_store() as store:
         record = await store.find(thread)
-        before = await store.channels(record.thread_id)
+        before, broken = await find_broken(store, record)
+        if broken is not None and broken.kind not in ("graph", "version"):
+            raise ThreadUnreadable(record, broken)
+        _refuse_short_text(before, answer, interrupt)
         with spending_cap(round(settings().max_cost_usd * 1_000_000)):
             return before, await resume_in(store, record, answer, interrupt_id=interrupt)
 
 
-def _show(questions: list[Question], *, as_json: bool) -> None:
-    if as_json:
-        write_json([question.as_json() for question in questions])
+MAX_SHORT: Final = 3
+"""Words of a text that may be meant as yes or no, whatever its language."""
+
+
+def _refuse_short_text(raw: RawThread, answer: Any, interrupt: str | None) -> None:
+    """Raise `UsageError` for a short text to a question that does not say what it takes: its node may read a yes."""
+    from surefoot.errors import UsageError
+    from surefoot.questions import questions_in
+    from surefoot.words import one_line
+
+    asked = [one for one in questions_in(raw) if one.form == "value" and interrupt in (None, one.id)]
+    text = answer.get("args") if isinstance(answer, dict) else None
+    if not asked or asked[0].schema is not None or not isinstance(text, str) or not 0 < len(text.split()) <= MAX_SHORT:
         return
-    screen = console()
-    for question in questions:
-        _show_one(question, screen, several=len(questions) > 1)
-
-
-def _show_one(question: Question, screen: Console, *, several: bool) -> None:
-    """Print a question in full, and the commands that answer it."""
-    from rich.padding import Padding
-
-    from surefoot.questions import answerable, elsewhere
-    from surefoot.words import clock, due, one_line, shell
-
-    request, key = question.request, question.record.key
-    when = f", due {clock(request.due_at, date=True)} ({due(request.due_at)})" if request.due_at is not None else ""
-    screen.print(f"{one_line(key)}  {request.tier}{when}", style="bold red" if request.tier == "urgent" else "bold")
-    screen.print()
-    for style, line in _described(request.description, min(screen.width, MAX_WIDTH) - 2):
-        screen.print(f"  {line}" if line else "", style=style)
-    screen.print()
-    made = table(proposal={}, value={"no_wrap": False})
-    for name, value in request.action_request.args.items():
-        made.add_row(one_line(name), "none" if value is None else one_line(value))
-    if made.row_count:
-        screen.print(Padding(made, (0, 2), expand=False))
-        screen.print()
-    extra = ["--id", question.interrupt_id] if several else []
-    if not answerable(question.record):
-        screen.print(elsewhere(question.record), style="dim")
-        return
-    screen.print("Answer with one of:", style="dim")
-    for words in _possible(request):
-        screen.print(f"  {shell('review', key, *words, *extra)}", soft_wrap=True)
-    if request.default_action != "wait":
-        screen.print(f"\nIf nobody answers in time: {request.default_action}.", style="dim")
-
-
-def _described(markdown: str, width: int) -> list[tuple[str, str]]:
-    """Return the lines of a description with their styles, without what could steer a terminal."""
-    from surefoot.words import one_line, wrap
-
-    lines = []
-    for line in map(one_line, markdown.splitlines()):
-        heading = line.startswith("**") and line.endswith("**") and len(line) > 4
-        lines += [("bold" if heading else "", part) for part in wrap(line.strip("*") if heading else line, width)]
-    return lines
-
-
-def _possible(request: ReviewRequest) -> list[list[str]]:
-    """Return the options of each possible answer; pasted as they stand, none of them says anything by mistake."""
-    proposed = request.action_request.args
-    field, value = next(((name, value) for name, value in proposed.items() if value is not None), ("field", "..."))
-    allowed = request.config
-    return [
-        words
-        for on, words in (
-            (allowed.allow_accept, ["--accept"]),
-            (allowed.allow_edit, ["--edit", json.dumps({field: value}, ensure_ascii=False)]),
-            (allowed.allow_respond, ["--respond", "-"]),
-            (allowed.allow_ignore, ["--reject"]),
-        )
-        if on
-    ]
+    exact = shlex.quote(json.dumps(text, ensure_ascii=False))
+    raise UsageError(
+        f"this question does not say what it takes, and any text counts as a yes for a node that asks yes or no: send "
+        f"--respond-json true or --respond-json false, or {one_line(text)!r} as a text with --respond-json {exact}"
+    )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,18 +28,54 @@ def console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or os.environ.get("COLUMNS") else PIPED_WIDTH
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+    return Console(
+        file=cast("IO[str]", _Harmless(stderr=stderr)), width=width, highlight=False, markup=False, emoji=False
+    )
+
+
+class _Harmless:
+    """The standard output or error as it is now, without characters that turn text around or hide in it.
+
+    Escape sequences are passed on: they are the console's own, texts come without (`words.one_line`).
+    """
+
+    def __init__(self, *, stderr: bool) -> None:
+        self._stderr = stderr
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream(), name)
+
+    def _stream(self) -> Any:
+        return sys.stderr if self._stderr else sys.stdout
+
+    def write(self, text: str) -> int:
+        """Write a text; returns its length."""
+        from surefoot.words import escaped
+
+        # rich writes escape sequences and carriage returns of its own.
+        self._stream().write(
+            "".join(part if part in ("\x1b", "\r") else escaped(part) for part in _CONSOLES.split(text))
+        )
+        return len(text)
+
+
+_CONSOLES = re.compile(r"([\x1b\r])")
+"""Control characters that the console itself writes."""
 
 
 def say(line: str = "") -> None:
     """Write one line to stderr."""
-    sys.stderr.write(f"{line}\n")
+    from surefoot.words import escaped
+
+    sys.stderr.write(f"{escaped(line)}\n")
     sys.stderr.flush()
 
 
 def write_json(value: Any) -> None:
     """Write one JSON document to stdout."""
-    text = json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None, default=str)
+    from surefoot.words import json_text
+
+    text = json_text(value, indent=2 if sys.stdout.isatty() else None)
     sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
     sys.stdout.flush()
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from surefoot.store import Store
     from surefoot.threads import ThreadRecord
 
+AT_ONCE = 32
+"""Threads that are looked into at the same time."""
+
 STATUSES = ("running", "stalled", "waiting", "done", "failed")
 STYLES = {"done": "green", "failed": "red", "stalled": "yellow", "waiting": "cyan", "running": ""}
 
@@ -63,7 +66,25 @@ async def _threads(
         async for page in store.pages(status, pipeline, namespace):
             statuses.update(record.status for record in page)
             shown += page[: limit - len(shown)] if limit else page
-    return shown, statuses
+        return await _with_broken(store, shown), statuses
+
+
+async def _with_broken(store: Store, records: list[ThreadRecord]) -> list[ThreadRecord]:
+    """Return the records with what keeps threads from going on; those that are done are not looked into."""
+    from surefoot.broken import find_broken
+
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def one(record: ThreadRecord) -> ThreadRecord:
+        if record.status in ("done", "running") or (record.unreadable and record.damage != "key"):
+            return record
+        async with slots:
+            _, broken = await find_broken(store, record)
+        if broken is None or broken.kind == "graph":
+            return record
+        return record.model_copy(update={"unreadable": broken.told})
+
+    return list(await asyncio.gather(*map(one, records)))
 
 
 def _print_threads(shown: list[ThreadRecord], statuses: Counter[str]) -> None:
