@@ -16,6 +16,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from ._arguments import types_of
 from ._codec import escape, frame
 from ._logs import Logs
 from ._pack import pack, unpack
@@ -47,7 +48,7 @@ class SaverBase(BaseCheckpointSaver[str]):
     ) -> None:
         if serde is not None and allow:
             raise TypeError("give allow or serde, not both: a serializer of yours knows which types it may rebuild")
-        super().__init__(serde=serde or SafeSerializer(allow))
+        super().__init__(serde=serde or SafeSerializer(types_of(allow)))
         self.ttl = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
         if self.ttl is not None and self.ttl <= 0:
             raise ValueError(f"ttl must be more than 0 seconds, not {self.ttl:g}")
@@ -64,7 +65,7 @@ class SaverBase(BaseCheckpointSaver[str]):
         """Let more types come back from the store than the saver was made with: these, and those of their fields."""
         if not isinstance(self.serde, JsonPlusSerializer):
             raise TypeError("the saver was given a serializer of its own: tell that one which types it may rebuild")
-        self.serde = self.serde.with_msgpack_allowlist(type_names(types))
+        self.serde = self.serde.with_msgpack_allowlist(type_names(types_of(types)))
 
     def get_next_version(self, current: str | float | None, channel: None) -> Any:  # noqa: ARG002 - the contract
         """Return a version greater than `current`, of the same type, that no fork of the thread will choose too.

@@ -27,6 +27,7 @@ from langgraph.checkpoint.base import Checkpoint
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
 
 from . import _scripts as scripts
+from ._arguments import ids_of
 from ._base import Plan, config_of
 from ._notes import SHARDS, key_of, keys_of, raw_of, standing_of, told_by
 from ._reading import ReadPlans
@@ -216,7 +217,9 @@ class SyncRegistry(RegistryPlans):
         """
         done = 0
         known = [entry.thread_id for entry in self.list_threads()] if thread_ids is None else []
-        for thread_id in dict.fromkeys([*known, *self._threads()] if thread_ids is None else thread_ids):
+        if thread_ids is not None:
+            thread_ids = ids_of(thread_ids, "thread_ids", "thread ids")
+        for thread_id in dict.fromkeys([*known, *self._threads()]) if thread_ids is None else thread_ids:
             with suppress(*UNREADABLE):
                 self._run(self._plan_reconcile(thread_id))
                 done += 1
@@ -257,7 +260,7 @@ class AsyncRegistry(RegistryPlans):
         if thread_ids is None:
             known = [entry.thread_id for entry in await self.alist_threads()]
             thread_ids = dict.fromkeys([*known, *[thread_id async for thread_id in self._threads()]])
-        done = 0
+        done, thread_ids = 0, ids_of(thread_ids, "thread_ids", "thread ids")
         for thread_id in thread_ids:
             with suppress(*UNREADABLE):
                 await self._arun(self._plan_reconcile(thread_id))
