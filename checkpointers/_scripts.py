@@ -55,10 +55,10 @@ DELETE = _load("delete", fenced=True)
 LEASE = _load("lease")
 QUARANTINE = _load("quarantine", fenced=True)
 RESTORE = _load("restore")
-REGISTER = _load("register", _ORDER)
+REGISTER = _load("register", _ORDER, _text("entry"))
 REGISTERED = _load("registered")
 WINDOW = _load("window")
-UNLIST = _load("unlist")
+UNLIST = _load("unlist", _text("entry"))
 UPGRADE = _load("upgrade", formatted=True)
 
 Argument = bytes | str | int

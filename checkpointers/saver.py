@@ -30,11 +30,11 @@ from ._clients import make_client
 from ._codec import KEY_PATTERN, thread_of_key
 from ._failures import FAILURES, explain
 from ._reading import Cursor
+from ._removal import kept_for_others
 from ._scripts import Call, Reply
 from ._serial import AllowedType
 from ._twins import InThreads
 from ._upgrade import OLD
-from ._writing import kept_for_others
 from .encryption import Encryption
 from .errors import SaverError, ThreadConflict, ThreadFormatUnknown
 from .leases import SyncLeases

@@ -67,7 +67,7 @@ def noting(name: str, **options: Any) -> Any:
 def test_calls_of_a_subgraph_go_with_the_checkpoint_they_began_at(
     saver: RedisSaver, thread: str, at_the_end: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("checkpointers._writing.CALLS_PAGE", 7)
+    monkeypatch.setattr("checkpointers._removal.CALLS_PAGE", 7)
     graph = StateGraph(Count).add_node("call", adding().compile()).add_edge(START, "call").compile(checkpointer=saver)
     for turn in range(20):
         graph.invoke({"n": turn}, config_for(thread))
