@@ -67,17 +67,18 @@ def _entry_of(thread: bytes, raw: bytes) -> ThreadEntry:
     try:
         told = json.loads(raw.decode("utf-8", "surrogatepass"))
         latest, written, outcome, error = (_text(told[key]) for key in "cwoe")
+        # An empty table of Lua may be either.
+        tasks = told["i"].values() if told["i"] != [] else ()
+        asked = [Asked(_text(id_), _text(tier), _time(_text(due))) for task in tasks for id_, tier, due in task]
         # What was written belongs to the latest checkpoint or to one that is history.
         now = written == latest and bool(latest)
-        listed = [one for asked in told["i"].values() for one in asked] if now and isinstance(told["i"], dict) else []
-        asked = [Asked(_text(id_), _text(tier), _time(due)) for id_, tier, due in listed]
         return ThreadEntry(
             thread_id=name,
             checkpoint_id=latest,
             changed_at=_microseconds(_text(told["t"])) / 1e6,
             next=bool(told["n"]),
             outcome=outcome,
-            interrupts=tuple({one.id: one for one in asked}.values()),
+            interrupts=tuple({one.id: one for one in asked}.values()) if now else (),
             error=error if now else "",
         )
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
@@ -109,7 +110,11 @@ def _text(value: Any) -> str:
 
 def _time(text: str) -> float | None:
     """Return seconds since the epoch; None where there are none, or none that any clock shows."""
-    return seconds if text and math.isfinite(seconds := float(text)) else None
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) else None
 
 
 def is_damaged(entry: ThreadEntry) -> bool:
