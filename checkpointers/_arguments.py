@@ -34,6 +34,13 @@ def one_id(value: Any) -> str:
     return str(value)
 
 
+def at_most(limit: int | None) -> int | None:
+    """Return a limit, None for none; raises `ValueError` for a negative one, which savers read in different ways."""
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit must be 0 or more, or None for no limit, not {limit}")
+    return limit
+
+
 def types_of(allow: Collection[T]) -> Collection[T]:
     """Return the types that may be rebuilt; raises `TypeError` for a single one, and for a name without its module."""
     for entry in several(allow, "allow", "classes"):

@@ -22,7 +22,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ._arguments import ids_of
+from ._arguments import at_most, ids_of
 from ._base import Plan, thread_of
 from ._clients import make_async_client
 from ._codec import KEY_PATTERN, thread_of_key
@@ -194,7 +194,7 @@ class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncUpkeep):
         `filter` compares metadata by key; `before` names the checkpoint to start after. Listing every thread scans the
         keys of the server.
         """
-        left = limit
+        left = at_most(limit)
         async for thread_id in _one(thread_of(config)) if config else self._threads():
             cursor: Cursor | None = ((get_checkpoint_id(before) if before else None) or "", None)
             while cursor is not None and (left is None or left > 0):

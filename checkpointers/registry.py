@@ -26,7 +26,7 @@ from langgraph.checkpoint.base import Checkpoint
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
 
 from . import _scripts as scripts
-from ._arguments import ids_of
+from ._arguments import at_most, ids_of
 from ._base import Plan, config_of
 from ._entries import ThreadEntry, entries_of, is_damaged, time_of
 from ._notes import SHARDS, key_of, keys_of, raw_of, standing_of, told_by
@@ -118,7 +118,7 @@ class RegistryPlans(ReadPlans):
 
     def _plan_registered(self, order: Order, limit: int | None) -> Plan[list[ThreadEntry]]:
         """Read the first entries of all shards in one go."""
-        if limit is not None and limit < 1:
+        if at_most(limit) == 0:
             return []
         name = "changed" if order == "newest" else "waiting"
         calls = [

@@ -210,8 +210,13 @@ def test_pages_go_on_after_threads_without_an_entry(saver: RedisSaver) -> None:
     assert sorted(found) == sorted(f"t{number}" for number in range(1000))
 
 
-@pytest.mark.parametrize("limit", [0, -1])
-def test_a_listing_of_none_is_empty(saver: RedisSaver, limit: int) -> None:
+def test_a_listing_of_none_is_empty_and_one_of_fewer_is_refused(saver: RedisSaver) -> None:
     put_values(saver, config_of("t"), a=1)
-    assert saver.list_threads(limit) == []
-    assert saver.list_waiting(limit) == []
+    for listing in (
+        saver.list_threads,
+        saver.list_waiting,
+        lambda limit: list(saver.list(config_of("t"), limit=limit)),
+    ):
+        assert listing(0) == []
+        with pytest.raises(ValueError, match="limit must be 0 or more, or None for no limit, not -1"):
+            listing(-1)
