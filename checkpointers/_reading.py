@@ -186,6 +186,8 @@ class ReadPlans(SaverBase):
         refs = builtins.list(map(ref_of, entries))
         place = self._body_place(thread_id, ns, checkpoint_id, (parent, histories, run), channels_of(refs))
         checkpoint: Checkpoint = self._load(body, place)
+        if not _is_body(checkpoint):
+            raise ValueError("what stands for a checkpoint is none")
         checkpoint["id"] = id_text
         checkpoint["versions_seen"] = wide_seen(checkpoint["versions_seen"])
         checkpoint["channel_versions"], checkpoint["channel_values"] = {}, {}
@@ -246,7 +248,9 @@ class ReadPlans(SaverBase):
     def _metadata(self, thread_id: str, row: builtins.list[bytes]) -> dict[str, Any]:
         with whole(thread_id):
             *_, body, found = _frames(row[2])
-        metadata: dict[str, Any] = self._load(found, (thread_id, *metadata_of(row[0], row[1], body)))
+            metadata: dict[str, Any] = self._load(found, (thread_id, *metadata_of(row[0], row[1], body)))
+            if type(metadata) is not dict:
+                raise ValueError("what stands for its metadata is none")
         return metadata
 
     def _writes(
@@ -281,6 +285,12 @@ def whole(thread_id: str) -> Iterator[None]:
         yield
     except (ValueError, struct.error) as error:
         raise damaged(thread_id, error) from error
+
+
+def _is_body(value: Any) -> bool:
+    """Tell whether a value has what a checkpoint's body has (see `WritePlans._record`)."""
+    seen = value.get("versions_seen") if isinstance(value, dict) else None
+    return isinstance(seen, dict) and all(isinstance(versions, dict) for versions in seen.values())
 
 
 def _frames(record: bytes) -> builtins.list[bytes]:

@@ -68,7 +68,7 @@ class RemovalPlans(RegistryPlans):
             try:
                 metadata: Any = self._load(found, (thread_id, *metadata_of(ns, checkpoint_id, body)))
             except (RecordDamaged, TypeNotAllowed) as error:
-                _log.warning("a subgraph's call is kept, because nobody can tell whether it has ended: %s", error)
+                _log.warning("a subgraph's call was not pruned, because its metadata cannot be read: %s", error)
                 continue
             parents = metadata.get("parents") if isinstance(metadata, dict) else None
             for around, at in (parents if isinstance(parents, dict) else {}).items():
