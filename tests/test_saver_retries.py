@@ -31,6 +31,7 @@ from checkpointers import (
 from checkpointers._failures import server_errors
 from checkpointers._place import binary
 from nodes.call.classify import classify_error
+from nodes.errors import CallError, Permanent, SurefootError
 
 ALL = [kind for _name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, SaverError)]
 
@@ -124,3 +125,15 @@ def test_an_outage_of_a_saver_is_no_failure_of_the_endpoint() -> None:
     assert classify_error(ConnectionError("reset")) is not None
     for kind in ALL:
         assert classify_error(kind("the server is away")) is None
+
+
+def kinds_of(base: type[SurefootError]) -> set[type[SurefootError]]:
+    return {base, *(kind for below in base.__subclasses__() for kind in kinds_of(below))}
+
+
+def test_what_no_attempt_can_change_is_not_tried_again_in_graphs_of_others() -> None:
+    """A guarded model in a node with LangGraph's default policy: a refused key is asked once."""
+    found = {kind for kind in kinds_of(SurefootError) if kind.__module__ in ("nodes.errors", "nodes.call.classify")}
+    assert Permanent in found
+    again = {kind for kind in found if default_retry_on(kind.__new__(kind))}
+    assert again == {SurefootError, CallError} | {kind for kind in found if getattr(kind, "retryable", False)}
