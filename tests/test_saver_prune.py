@@ -156,6 +156,24 @@ def test_a_question_deep_inside_stays_answerable(saver: RedisSaver, durability: 
     assert namespaces(saver, pruned) == [""]
 
 
+def test_a_question_that_was_gone_back_to_stays_answerable(saver: RedisSaver) -> None:
+    graph = asking().compile(checkpointer=saver)
+    results = []
+    for pruned in (True, False):
+        config = config_for(str(uuid4()))
+        graph.invoke({"notes": ["a"]}, config)
+        graph.invoke(Command(resume="first"), config)
+        past = next(state for state in graph.get_state_history(config) if state.next == ("middle",))
+        assert [i.value for i in graph.invoke(None, past.config)["__interrupt__"]] == ["what?"]
+        inner = graph.get_state(config, subgraphs=True).tasks[0].state
+        graph.update_state(inner.config, {"notes": ["edited"]}, as_node="ended")
+        if pruned:
+            saver.prune([config["configurable"]["thread_id"]])
+        results.append(sorted(graph.invoke(Command(resume="second"), config).get("notes", [])))
+    assert results[0] == results[1]
+    assert {"second", "edited"} <= set(results[0])
+
+
 def test_what_finished_beside_a_failure_does_not_run_again(saver: RedisSaver, thread: str) -> None:
     runs, broken = [], [True]
 
