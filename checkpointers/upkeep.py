@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from . import _scripts as scripts
+from ._arguments import several
 from ._base import Plan
 from ._codec import KEY_PATTERN, lease_key, thread_keys, thread_of_key
 from ._entries import ThreadEntry, entries_of
@@ -134,7 +135,8 @@ class UpkeepPlans(RegistryPlans):
         return seen, left
 
     def _plan_unlist(self, entries: Sequence[ThreadEntry]) -> Plan[int]:
-        return sum((yield [self._unlist(entry) for entry in entries])) if entries else 0
+        calls = [self._unlist(entry) for entry in several(entries, "entries", "entries of threads")]
+        return sum((yield calls)) if calls else 0
 
     def _plan_restore(self, thread_id: str) -> Plan[bool]:
         keys = (*thread_keys(thread_id), *_aside(thread_id), lease_key(thread_id))

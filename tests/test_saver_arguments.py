@@ -38,6 +38,7 @@ CALLS: list[Callable[[RedisSaver, Any], Any]] = [
     lambda saver, ids: migrate(InMemorySaver(), saver, 7 if ids is None else ids),
     lambda saver, ids: asyncio.run(amigrate(InMemorySaver(), saver, 7 if ids is None else ids)),
     lambda saver, ids: saver.reconcile(7 if ids is None else ids),
+    lambda saver, ids: saver.unlist(ids),
 ]
 
 
