@@ -23,7 +23,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "out" / "suite-langgraph"
-PACKAGES = ("langgraph", "langgraph-prebuilt", "langgraph-checkpoint")
+PACKAGES = {"langgraph": ("-p", "no:asyncio"), "langgraph-prebuilt": ("-p", "no:asyncio"), "langgraph-checkpoint": ()}
+"""What pytest is told for each. Tests that anyio runs get fixtures of another event loop when pytest-asyncio is there too,
+and an async saver belongs to one loop."""
 SAVERS = {
     "memory": "InMemorySaver",
     "sqlite": "SqliteSaver, AsyncSqliteSaver",
@@ -78,7 +80,7 @@ def pip(*args: str) -> None:
 
 
 def prepare() -> dict[str, Path]:
-    """Make the environment, fetch the sources, and return the folder of each package's tests."""
+    """Make the environment, fetch the sources, and return the folder of tests of each package."""
     WORK.mkdir(parents=True, exist_ok=True)
     locked = pins()
     constraints = WORK / "constraints.txt"
@@ -101,11 +103,11 @@ def prepare() -> dict[str, Path]:
     return folders
 
 
-def run(folder: Path, saver: str, stop_after: int) -> Result:
+def run(package: str, folder: Path, saver: str, stop_after: int) -> Result:
     """Run the tests of a package on a saver, and those that failed once more."""
-    result = attempt(folder, saver, *([f"--maxfail={stop_after}"] if stop_after else []))
+    result = attempt(folder, saver, *PACKAGES[package], *([f"--maxfail={stop_after}"] if stop_after else []))
     if result.failed and not stop_after:
-        second = attempt(folder, saver, "--last-failed")
+        second = attempt(folder, saver, *PACKAGES[package], "--last-failed")
         mended = result.failed - second.failed
         result = Result(result.passed + mended, second.failed, result.skipped, mended, second.failures)
     return result
@@ -163,8 +165,8 @@ def main() -> int:
     failures, notes = list[str](), list[str]()
     for saver in arguments.savers or SAVERS:
         cells = []
-        for folder in folders.values():
-            result = run(folder, saver, arguments.stop_after)
+        for package, folder in folders.items():
+            result = run(package, folder, saver, arguments.stop_after)
             cells.append(f"{result.passed:,} / {result.failed:,} / {result.skipped:,}")
             if result.again:
                 notes.append(f"{saver}: {folder.name}: {result.again} passed only when they were run again")

@@ -16,6 +16,7 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
     InvalidResponse,
+    MovedError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -34,6 +35,7 @@ from .errors import (
     SaverDenied,
     SaverError,
     SaverFull,
+    SaverUnavailable,
     SaverUnreachable,
     ThreadConflict,
     ThreadFormatUnknown,
@@ -115,6 +117,10 @@ def explain(error: BaseException, client: Any, thread_id: str) -> SaverError:
         return SaverFull(f"{place} cannot write to its disk. Free some space or make its directory writable.")
     if isinstance(error, MasterNotFoundError):
         return SaverUnreachable(f"{place} has no primary that its sentinels name. Check the service's name and them.")
+    if isinstance(error, MovedError) and not hasattr(client, "nodes_manager"):
+        return SaverUnavailable(
+            f"{place} is a node of a cluster. Name it as one in the URL: redis+cluster://HOST:PORT."
+        )
     if isinstance(error, (RedisClusterException, ClusterDownError)):
         return SaverUnreachable(f"{place} cannot serve all of its slots, or is none. Check its nodes and the URL.")
     if isinstance(error, BusyLoadingError):

@@ -14,7 +14,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
 from servers import checkpoint_of, config_of, put_values
 
-from checkpointers import AsyncRedisSaver, RedisSaver, amigrate, migrate, open_saver
+from checkpointers import AsyncRedisSaver, RedisSaver, amigrate, connect_async, migrate, open_saver
 
 
 class Parcel(BaseModel):
@@ -139,3 +139,15 @@ async def test_a_sync_saver_takes_async_with(any_url: str) -> None:
     with RedisSaver.from_url(any_url) as opened:
         async with opened as saver:
             assert await saver.aget_tuple(config_of(str(uuid4()))) is None
+
+
+@pytest.mark.asyncio
+async def test_async_with_leaves_the_client_of_a_cluster_usable(cluster_service_url: str) -> None:
+    async with connect_async(cluster_service_url) as client:
+        checkpoint = checkpoint_of({"a": 1}, {"a": "1"})
+        async with AsyncRedisSaver(client) as saver:
+            config = await saver.aput(config_of(str(uuid4())), checkpoint, {}, {"a": "1"})
+        await client.set("after", "1")
+        assert await client.get("after") == b"1"
+        assert await saver.aget_tuple(config) is not None
+        await client.delete("after")
