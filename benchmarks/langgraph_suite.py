@@ -24,8 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "out" / "suite-langgraph"
 PACKAGES = {"langgraph": ("-p", "no:asyncio"), "langgraph-prebuilt": ("-p", "no:asyncio"), "langgraph-checkpoint": ()}
-"""What pytest is told for each. Tests that anyio runs get fixtures of another event loop when pytest-asyncio is there too,
-and an async saver belongs to one loop."""
+"""Options of pytest for each. Beside pytest-asyncio, tests that anyio runs get fixtures of another event loop, and an
+async saver belongs to one loop."""
 SAVERS = {
     "memory": "InMemorySaver",
     "sqlite": "SqliteSaver, AsyncSqliteSaver",
