@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.surefoot-ready
 
 .PHONY: run test fuzz check lint types layers bench-accuracy bench-content bench-fraud bench-batch bench-chaos bench-guard bench-parsing \
-	bench-paid-calls bench-savers studio docs notebooks lock clean help
+	bench-paid-calls bench-savers suite-langgraph studio docs notebooks lock clean help
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -52,6 +52,9 @@ bench-paid-calls: $(STAMP) ## kill -9 at random during 500 paid calls
 
 bench-savers: $(STAMP) ## our savers beside others; SUREFOOT_BENCH_PEERS is where those are installed
 	$(BIN)/python benchmarks/savers.py
+
+suite-langgraph: ## LangGraph's own tests on our savers, beside its in-memory and SQLite ones; fetches them from PyPI
+	$(PYTHON) benchmarks/langgraph_suite.py
 
 bench-content: $(STAMP) ## the gates on planted bad summaries
 	$(BIN)/python benchmarks/content_gates.py

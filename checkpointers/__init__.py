@@ -9,6 +9,7 @@ directory) and `embedded:DIRECTORY`.
 
 from ._clients import connect, connect_async
 from ._codec import follows, thread_keys
+from ._entries import Asked, ThreadEntry
 from ._failures import server_errors
 from ._migrate import amigrate, migrate
 from ._open import open_saver
@@ -23,6 +24,7 @@ from .errors import (
     SaverError,
     SaverFull,
     SaverUnavailable,
+    SaverUnreachable,
     ThreadConflict,
     ThreadFormatUnknown,
     TypeNotAllowed,
@@ -31,7 +33,6 @@ from .errors import (
     WrongLoop,
 )
 from .leases import Lease
-from .registry import Asked, ThreadEntry
 from .saver import RedisSaver
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "SaverError",
     "SaverFull",
     "SaverUnavailable",
+    "SaverUnreachable",
     "ThreadConflict",
     "ThreadEntry",
     "ThreadFormatUnknown",

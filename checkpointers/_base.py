@@ -17,6 +17,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from ._arguments import types_of
 from ._codec import escape, frame
 from ._logs import Logs
 from ._pack import pack, unpack
@@ -48,7 +49,7 @@ class SaverBase(BaseCheckpointSaver[str]):
     ) -> None:
         if serde is not None and allow:
             raise TypeError("give allow or serde, not both: a serializer of yours knows which types it may rebuild")
-        super().__init__(serde=serde or SafeSerializer(allow))
+        super().__init__(serde=serde or SafeSerializer(types_of(allow)))
         if serde is None:
             # Not before: the graph's module takes a second to import.
             from ._schemas import install
@@ -69,11 +70,11 @@ class SaverBase(BaseCheckpointSaver[str]):
     def allow(self, types: Collection[AllowedType]) -> None:
         """Let more types come back from the store than the saver was made with: these, and those of their fields."""
         if isinstance(self.serde, SafeSerializer):
-            self.serde.allow(types)
+            self.serde.allow(types_of(types))
             return
         if not isinstance(self.serde, JsonPlusSerializer):
             raise TypeError("the saver was given a serializer of its own: tell that one which types it may rebuild")
-        self.serde = self.serde.with_msgpack_allowlist(type_names(types))
+        self.serde = self.serde.with_msgpack_allowlist(type_names(types_of(types)))
 
     def with_types(self, owner: Any, types: Callable[[], Iterable[Any]]) -> Self:
         """Return a saver that shares everything with this one and allows more types: those of `owner`, a graph.

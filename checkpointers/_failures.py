@@ -16,6 +16,7 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
     InvalidResponse,
+    MovedError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -35,12 +36,25 @@ from .errors import (
     SaverError,
     SaverFull,
     SaverUnavailable,
+    SaverUnreachable,
     ThreadConflict,
     ThreadFormatUnknown,
 )
 
 _CUT_OFF: Final = re.compile(r"SFDAMAGED ([\w ]+\w)|data string too short")
 """What a script says of bytes that no client writes, and what the server's `struct` library does."""
+_CONFLICTS: Final = {
+    "SFCONFLICT": "already holds other data, so nothing was copied. Choose a new id.",
+    "SFCIRCLE": (
+        "would get a checkpoint that is its own ancestor, so nothing was stored. Put a checkpoint under the config of "
+        "its parent (`parent_config` of what was read), not of one that follows from it."
+    ),
+    "SFNEEDED": (
+        "needs checkpoints of these runs: channels of later ones are rebuilt from what they wrote. None of them were "
+        "deleted there. Delete the later runs too, or the thread."
+    ),
+}
+"""What is wrong with a thread's data for an operation, by what the script says of it."""
 
 
 def place_of(client: Any) -> str:
@@ -66,12 +80,12 @@ def explain(error: BaseException, client: Any, thread_id: str) -> SaverError:
 
     The server's own text is quoted only where it helps; it does not repeat credentials.
     """
+    if isinstance(error, SaverError):
+        # An outage is an `OSError`, as what redis-py raises may be.
+        return error
     place = place_of(client)
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, EmbeddedUnavailable):
-            return cause
-        cause = cause.__cause__ or cause.__context__
+    if (refused := _cannot_start(error)) is not None:
+        return refused
     text = " ".join(str(error).split())
     code = text.partition(" ")[0]
     if code == "SFFORMAT":
@@ -86,8 +100,8 @@ def explain(error: BaseException, client: Any, thread_id: str) -> SaverError:
         )
     if isinstance(error, ResponseError) and (found := _CUT_OFF.search(text)):
         return RecordDamaged(f"Thread {thread_id!r} holds a record that cannot be read: {found[1] or 'it is cut off'}.")
-    if code == "SFCONFLICT":
-        return ThreadConflict(f"Thread {thread_id!r} already holds other data, so nothing was copied. Choose a new id.")
+    if code in _CONFLICTS:
+        return ThreadConflict(f"Thread {thread_id!r} {_CONFLICTS[code]}")
     if isinstance(error, (AuthenticationError, AuthenticationWrongNumberOfArgsError)) or code in (
         "NOAUTH",
         "WRONGPASS",
@@ -102,23 +116,41 @@ def explain(error: BaseException, client: Any, thread_id: str) -> SaverError:
     if code == "MISCONF":
         return SaverFull(f"{place} cannot write to its disk. Free some space or make its directory writable.")
     if isinstance(error, MasterNotFoundError):
-        return SaverUnavailable(f"{place} has no primary that its sentinels name. Check the service's name and them.")
+        return SaverUnreachable(f"{place} has no primary that its sentinels name. Check the service's name and them.")
+    if isinstance(error, MovedError) and not hasattr(client, "nodes_manager"):
+        return SaverUnavailable(
+            f"{place} is a node of a cluster. Name it as one in the URL: redis+cluster://HOST:PORT."
+        )
     if isinstance(error, (RedisClusterException, ClusterDownError)):
-        return SaverUnavailable(f"{place} cannot serve all of its slots, or is none. Check its nodes and the URL.")
+        return SaverUnreachable(f"{place} cannot serve all of its slots, or is none. Check its nodes and the URL.")
     if isinstance(error, BusyLoadingError):
-        return SaverUnavailable(f"{place} is still loading its data. Try again in a moment.")
+        return SaverUnreachable(f"{place} is still loading its data. Try again in a moment.")
     if text == "No connection available.":
-        return SaverUnavailable(f"{place} has answered, but all connections of this client stayed busy for too long.")
+        return SaverUnreachable(f"{place} has answered, but all connections of this client stayed busy for too long.")
     if hint := _tls_hint(error, client):
-        return SaverUnavailable(f"{place} {hint}")
+        return SaverUnreachable(f"{place} {hint}")
     if isinstance(error, (RedisTimeoutError, TimeoutError)):
-        return SaverUnavailable(f"{place} did not answer in time. Check that it is running and not overloaded.")
+        return SaverUnreachable(f"{place} did not answer in time. Check that it is running and not overloaded.")
     if isinstance(error, (RedisConnectionError, OSError)):
-        return SaverUnavailable(f"{place} cannot be reached. Check that it is running and that the URL is right.")
+        return SaverUnreachable(f"{place} cannot be reached. Check that it is running and that the URL is right.")
     if isinstance(error, ResponseError) and "unknown command" in text.lower():
         return SaverDenied(f"{place} lacks a command that the saver needs ({text}).")
     about = f" thread {thread_id!r}" if thread_id.strip("*") else ""
     return SaverError(f"{place} answered{about} with an error: {text}")
+
+
+CAUSES: Final = 100
+"""Exceptions behind an exception that are looked at; two that name each other have no end."""
+
+
+def _cannot_start(error: BaseException) -> EmbeddedUnavailable | None:
+    """Return why the embedded server could not be started, where that is what is behind an error."""
+    cause: BaseException | None = error
+    for _ in range(CAUSES):
+        if cause is None or isinstance(cause, EmbeddedUnavailable):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _tls_hint(error: BaseException, client: Any) -> str:

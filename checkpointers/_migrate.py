@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, CheckpointTuple
 
+from ._arguments import ids_of
 from ._base import config_of, namespace_of
 
 
@@ -44,7 +45,7 @@ def migrate(
     if thread_ids is None:
         thread_ids = dict.fromkeys(_thread_of(found) for found in old.list(None))
     count = 0
-    for thread_id in thread_ids:
+    for thread_id in ids_of(thread_ids, "thread_ids", "thread ids"):
         steps = list(old.list(_whole_thread(thread_id)))
         for step in _steps(str(thread_id), steps):
             new.put(step.under, step.found.checkpoint, step.found.metadata, step.new_versions)
@@ -61,7 +62,7 @@ async def amigrate(
     if thread_ids is None:
         thread_ids = dict.fromkeys([_thread_of(found) async for found in old.alist(None)])
     count = 0
-    for thread_id in thread_ids:
+    for thread_id in ids_of(thread_ids, "thread_ids", "thread ids"):
         steps = [found async for found in old.alist(_whole_thread(thread_id))]
         for step in _steps(str(thread_id), steps):
             await new.aput(step.under, step.found.checkpoint, step.found.metadata, step.new_versions)

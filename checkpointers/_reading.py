@@ -19,6 +19,7 @@ from langgraph.checkpoint.base import (
 )
 
 from . import _scripts as scripts
+from ._arguments import several
 from ._base import Plan, SaverBase, config_of, damaged, namespace_of, thread_of
 from ._codec import (
     Ref,
@@ -94,10 +95,13 @@ class ReadPlans(SaverBase):
         return page, (unescape(rows[-1][1]), None if ns is not None else unescape(rows[-1][0]))
 
     def _plan_history(self, config: RunnableConfig, channels: Sequence[str]) -> Plan[dict[str, DeltaChannelHistory]]:
-        writes: dict[str, builtins.list[builtins.list[PendingWrite]]] = {channel: [] for channel in channels}
+        writes: dict[str, builtins.list[builtins.list[PendingWrite]]] = {
+            channel: [] for channel in several(channels, "channels", "names of channels")
+        }
         seeds: dict[str, Any] = {}
         at, thread_id, ns = escape(get_checkpoint_id(config) or ""), thread_of(config), escape(namespace_of(config))
-        while channels:
+        visited: set[bytes] = set()
+        while writes:
             left = [escape(channel) for channel in writes if channel not in seeds]
             verified = "" if self.encryption is None else "1"
             reply = yield Call(scripts.WALK, thread_id, (ns, at, WALK_PAGE, verified, *left))
@@ -106,6 +110,9 @@ class ReadPlans(SaverBase):
                     self._verify(thread_id, ns, at, reply, {*writes} - {*seeds})
                 at, steps, *_start = reply
                 for step_id, _record, found, *records in steps:
+                    if step_id in visited:
+                        raise ValueError("its checkpoints follow from each other in a circle")
+                    visited.add(step_id)
                     met = {}
                     for entry, value in zip(found[::2], found[1::2], strict=True):
                         ref = ref_of(entry)
@@ -117,7 +124,7 @@ class ReadPlans(SaverBase):
                         if channel not in seeds:
                             writes[channel].append(entries)
                     seeds.update(met)
-            if not at:
+            if not at or not steps:
                 break
         # The walk went from young to old; a history is read from old to young.
         histories: dict[str, DeltaChannelHistory] = {}
@@ -172,13 +179,15 @@ class ReadPlans(SaverBase):
         values: dict[bytes, Any],
         logs: dict[str, Log] | None,
     ) -> CheckpointTuple:
-        ns, checkpoint_id, record, *records = row
+        ns, checkpoint_id, record, there, *records = row
         parent, framed, histories, run, body, _metadata = _frames(record)
         ns_text, id_text = unescape(ns), unescape(checkpoint_id)
         entries = unframe(framed)
         refs = builtins.list(map(ref_of, entries))
         place = self._body_place(thread_id, ns, checkpoint_id, (parent, histories, run), channels_of(refs))
         checkpoint: Checkpoint = self._load(body, place)
+        if not _is_body(checkpoint):
+            raise ValueError("what stands for a checkpoint is none")
         checkpoint["id"] = id_text
         checkpoint["versions_seen"] = wide_seen(checkpoint["versions_seen"])
         checkpoint["channel_versions"], checkpoint["channel_values"] = {}, {}
@@ -197,7 +206,8 @@ class ReadPlans(SaverBase):
             config=config_of(thread_id, ns_text, id_text),
             checkpoint=checkpoint,
             metadata=cast(CheckpointMetadata, self._metadata(thread_id, row)),
-            parent_config=config_of(thread_id, ns_text, unescape(parent)) if parent else None,
+            # A parent that was deleted is none: nothing could be read or gone on with under its id.
+            parent_config=config_of(thread_id, ns_text, unescape(there)) if there else None,
             pending_writes=builtins.list(self._writes(thread_id, ns, checkpoint_id, records)),
         )
 
@@ -238,7 +248,9 @@ class ReadPlans(SaverBase):
     def _metadata(self, thread_id: str, row: builtins.list[bytes]) -> dict[str, Any]:
         with whole(thread_id):
             *_, body, found = _frames(row[2])
-        metadata: dict[str, Any] = self._load(found, (thread_id, *metadata_of(row[0], row[1], body)))
+            metadata: dict[str, Any] = self._load(found, (thread_id, *metadata_of(row[0], row[1], body)))
+            if type(metadata) is not dict:
+                raise ValueError("what stands for its metadata is none")
         return metadata
 
     def _writes(
@@ -273,6 +285,12 @@ def whole(thread_id: str) -> Iterator[None]:
         yield
     except (ValueError, struct.error) as error:
         raise damaged(thread_id, error) from error
+
+
+def _is_body(value: Any) -> bool:
+    """Tell whether a value has what a checkpoint's body has (see `WritePlans._record`)."""
+    seen = value.get("versions_seen") if isinstance(value, dict) else None
+    return isinstance(seen, dict) and all(isinstance(versions, dict) for versions in seen.values())
 
 
 def _frames(record: bytes) -> builtins.list[bytes]:

@@ -39,9 +39,15 @@ class Home:
         return self._line
 
     async def aclose(self) -> None:
-        """Give back what the line holds."""
+        """Give back what the line holds, for good."""
         if self._line is not None:
             await self._line.aclose()
+
+    async def release(self) -> None:
+        """Give back what the line holds; whoever asks after that gets a new one."""
+        line, self._line = self._line, None
+        if line is not None:
+            await line.aclose()
 
 
 class InThreads(SaverCore):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import builtins
-import secrets
+import logging
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -23,17 +22,31 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.types import ERROR
 
 from . import _scripts as scripts
+from ._arguments import one_id
 from ._base import Plan, config_of, damaged, namespace_of, thread_of
-from ._codec import FORMAT, escape, escape_name, follows, frame, log_of, short_seen, starts_of, thread_keys, value_name
+from ._codec import (
+    FORMAT,
+    escape,
+    escape_name,
+    follows,
+    frame,
+    log_of,
+    short_seen,
+    starts_of,
+    unescape,
+    value_name,
+)
 from ._logs import LEAST, Log, known_log, longer, new_log
 from ._marks import marks_of
 from ._moving import moved
 from ._reading import read_call, whole
+from ._removal import RemovalPlans
 from ._scripts import Argument, Call
 from ._sealing import log_seal_of, metadata_of, task_head, task_of
 from ._upgrade import OLD, upgraded
-from .errors import ThreadFormatUnknown, ValueNotStorable
-from .registry import RegistryPlans
+from .errors import ThreadConflict, ThreadFormatUnknown, ValueNotStorable
+
+_log = logging.getLogger("surefoot.saver")
 
 INLINE = 48
 """Bytes of a value up to which it stands in the record itself: a field of its own would be longer."""
@@ -53,6 +66,8 @@ class _At:
 _CONTROL: Final = {*WRITES_IDX_MAP, "__error_source_node__"}
 """Channels that tell what became of a task; all others are its output (`langgraph.pregel._task_status`)."""
 _SEAL: Final = struct.Struct(">H")
+UPGRADES: Final = 50
+"""Times that the old form of a thread may change while its new one is made."""
 LONG: Final = 16
 """Elements from which it pays to look for a list's log on the server."""
 
@@ -68,7 +83,7 @@ def _of_one_end(writes: Sequence[tuple[str, Any]]) -> Sequence[tuple[str, Any]]:
     return [write for write in writes if write[0] in _CONTROL]
 
 
-class WritePlans(RegistryPlans):
+class WritePlans(RemovalPlans):
     """Each operation that writes, as a plan."""
 
     def _plan_put(
@@ -79,6 +94,9 @@ class WritePlans(RegistryPlans):
         new_versions: ChannelVersions,
     ) -> Plan[RunnableConfig]:
         thread_id, ns, parent = thread_of(config), namespace_of(config), get_checkpoint_id(config) or ""
+        if parent == checkpoint["id"]:
+            # Put again under its own config, to note something in its metadata for example.
+            parent = yield from self._plan_parent(thread_id, ns, parent)
         values, versions = checkpoint["channel_values"], checkpoint["channel_versions"]
         channels = {value_name(channel, version): channel for channel, version in versions.items()}
         at = _At(thread_id, escape(ns), escape(checkpoint["id"]), channels)
@@ -110,7 +128,11 @@ class WritePlans(RegistryPlans):
 
         # Refused are unchanged values that are gone (the thread expired or was deleted under a running graph), and
         # logs that another writer has made longer: both are sent as a whole.
+        whole_now: set[bytes] = set()
         while missing := (yield call()):
+            if not whole_now.isdisjoint(missing) or not entries.keys() >= set(missing):
+                raise damaged(thread_id, ValueError("what was sent as a whole was refused"))
+            whole_now.update(missing)
             for name in missing:
                 channel = channels[name]
                 logs.pop(channel, None)
@@ -120,6 +142,11 @@ class WritePlans(RegistryPlans):
         else:
             self._logs.drop(thread_id, ns)
         return config_of(thread_id, ns, checkpoint["id"])
+
+    def _plan_parent(self, thread_id: str, ns: str, checkpoint_id: str) -> Plan[str]:
+        """Find the parent of a checkpoint that is stored, empty for one without a parent and for one that is not."""
+        rows, _stored, _more = yield read_call(thread_id, ns, checkpoint_id, "", None, 1)
+        return unescape(rows[0][3]) if rows else ""
 
     def _plan_known(self, thread_id: str, ns: str, parent: str, lists: dict[str, list[Any]]) -> Plan[dict[str, Log]]:
         """Find the logs that lists go on with, by what is stored: for a saver that has forgotten them, or never knew.
@@ -223,65 +250,40 @@ class WritePlans(RegistryPlans):
         )
         yield self._change(scripts.PUT_WRITES, thread_id, *args, beside=note)
 
-    def _plan_delete_thread(self, thread_id: str) -> Plan[None]:
-        yield self._change(scripts.DELETE, str(thread_id))
-        # Not beside it: a thread that was not deleted must not leave the registry.
-        yield from self._plan_drop(str(thread_id))
-
-    def _plan_delete_runs(self, thread_id: str, run_ids: Sequence[str]) -> Plan[None]:
-        if (yield self._change(scripts.DELETE_RUNS, thread_id, *(escape(str(run_id)) for run_id in run_ids))):
-            yield from self._plan_noted(thread_id)
-
-    def _plan_prune(self, thread_ids: Sequence[str], strategy: str, keep: int) -> Plan[None]:
-        if strategy not in ("keep_latest", "keep_last", "delete"):
-            raise ValueError(f"unknown prune strategy {strategy!r}: use 'keep_latest', 'keep_last' or 'delete'")
-        if keep < 1:
-            raise ValueError(f"keep must be 1 or more, not {keep}: to remove everything use the strategy 'delete'")
-        for thread_id in thread_ids:
-            if strategy == "delete":
-                yield from self._plan_delete_thread(thread_id)
-            else:
-                yield self._change(scripts.PRUNE, str(thread_id), 1 if strategy == "keep_latest" else keep)
-
     def _plan_copy(self, source: str, target: str) -> Plan[None]:
+        source, target = one_id(source), one_id(target)
         # Two calls, not COPY: the threads are in different slots of a cluster.
-        fields, members = yield Call(scripts.EXPORT, str(source))
-        if fields and str(source) != str(target):
+        fields, members = yield Call(scripts.EXPORT, source)
+        if fields and source != target:
             if self.encryption is not None:
-                with whole(str(source)):
-                    fields = moved(fields, str(source), str(target), self.encryption)
+                with whole(source):
+                    fields = moved(fields, source, target, self.encryption)
             args = (self._ttl_argument(), len(fields) // 2, *fields, *members)
-            yield self._change(scripts.IMPORT, str(target), *args)
-            yield from self._plan_noted(str(target))
+            yield self._change(scripts.IMPORT, target, *args)
+            yield from self._plan_noted(target)
 
     def _plan_upgrade(self, thread_id: str) -> Plan[None]:
         """Bring a thread of an older format to the present one, whoever writes to it meanwhile."""
         if self.encryption is not None:
             raise damaged(thread_id, ValueError("it is not encrypted, and this saver reads nothing that is not"))
-        done, dump = 0, partial(self._pack, name="the checkpoint")
+        dump = partial(self._pack, name="the checkpoint")
         try:
-            while not done:
+            for _ in range(UPGRADES):
                 flat, _members = yield Call(scripts.EXPORT, thread_id, format=OLD)
                 with whole(thread_id):
                     fields = upgraded(dict(zip(flat[::2], flat[1::2], strict=True)), self.serde.loads_typed, dump)
                 size = sum(map(len, flat))
                 pairs = (part for pair in fields.items() for part in pair)
-                done = yield Call(scripts.UPGRADE, thread_id, (size, FORMAT, *pairs), format=OLD)
+                if (yield Call(scripts.UPGRADE, thread_id, (size, FORMAT, *pairs), format=OLD)):
+                    return
+            raise ThreadConflict(
+                f"Thread {thread_id!r} is stored in an older format, and an older version of this package keeps "
+                "writing to it. Update that process, or end it."
+            )
         except ThreadFormatUnknown as error:
             # Somebody else was quicker, or this one was, and its answer was lost.
             if error.format != FORMAT.decode():
                 raise
-
-    def _plan_quarantine(self, thread_id: str) -> Plan[bool]:
-        aside = tuple(f"{key}.quarantined" for key in thread_keys(str(thread_id)))
-        there = yield self._change(scripts.QUARANTINE, str(thread_id), secrets.token_hex(8), keys=aside)
-        yield from self._plan_drop(str(thread_id))
-        return bool(there)
-
-    def _plan_expire(self, thread_id: str, ttl: float | timedelta | None) -> Plan[bool]:
-        seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
-        reply = yield self._change(scripts.EXPIRE, str(thread_id), "" if seconds is None else int(seconds * 1000))
-        return bool(reply)
 
 
 def _is_long(value: Any) -> bool:

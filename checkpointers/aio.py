@@ -8,7 +8,7 @@ import inspect
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import redis.asyncio as aredis
 from langchain_core.runnables import RunnableConfig
@@ -22,17 +22,19 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from ._arguments import at_most, ids_of
 from ._base import Plan, thread_of
 from ._clients import make_async_client
 from ._codec import KEY_PATTERN, thread_of_key
 from ._failures import FAILURES, explain
 from ._reading import Cursor
+from ._removal import kept_for_others
 from ._scripts import Call, Reply
 from ._serial import AllowedType
 from ._twins import FromThreads, Home
 from ._upgrade import OLD
 from .encryption import Encryption
-from .errors import SaverError, ThreadFormatUnknown, WrongLoop
+from .errors import SaverError, ThreadConflict, ThreadFormatUnknown, WrongLoop
 from .leases import AsyncLeases
 from .upkeep import AsyncUpkeep
 
@@ -50,7 +52,8 @@ class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncUpkeep):
     cannot do it.
 
     A saver belongs to the event loop that first uses it, because its connections do; another loop gets `WrongLoop`. The
-    sync methods work from any other thread, as long as that loop runs.
+    sync methods work from any other thread, as long as that loop runs. `async with` gives the saver itself; in the end
+    it gives its connection back to the client and leaves that open.
     """
 
     def __init__(
@@ -110,6 +113,14 @@ class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncUpkeep):
         finally:
             await saver._home.aclose()
             await client.aclose()
+
+    async def __aenter__(self) -> Self:
+        self._settle()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """Give back the connection that the saver took from its client, which stays open; later use takes one again."""
+        await self._home.release()
 
     def _settle(self) -> None:
         running, home = asyncio.get_running_loop(), self._home
@@ -183,7 +194,7 @@ class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncUpkeep):
         `filter` compares metadata by key; `before` names the checkpoint to start after. Listing every thread scans the
         keys of the server.
         """
-        left = limit
+        left = at_most(limit)
         async for thread_id in _one(thread_of(config)) if config else self._threads():
             cursor: Cursor | None = ((get_checkpoint_id(before) if before else None) or "", None)
             while cursor is not None and (left is None or left > 0):
@@ -219,11 +230,18 @@ class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncUpkeep):
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints that these runs made, with their writes, in every thread.
 
-        Scans the keys of the server.
+        Scans the keys of the server. A thread whose later checkpoints have delta channels that are rebuilt from what
+        these runs wrote keeps all of them, and `ThreadConflict` is raised when the others are done.
         """
-        if run_ids:
+        refused: builtins.list[ThreadConflict] = []
+        if run_ids := ids_of(run_ids, "run_ids", "run ids"):
             async for thread_id in self._threads():
-                await self._arun(self._plan_delete_runs(thread_id, run_ids))
+                try:
+                    await self._arun(self._plan_delete_runs(thread_id, run_ids))
+                except ThreadConflict as error:
+                    refused.append(error)
+        if (conflict := kept_for_others(refused)) is not None:
+            raise conflict
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy everything stored for a thread to another id.
@@ -236,7 +254,9 @@ class AsyncRedisSaver(FromThreads, AsyncLeases, AsyncUpkeep):
         """Delete all but the latest checkpoint of each namespace (`keep_latest`), or but the last `keep` (`keep_last`).
 
         The strategy `delete` leaves none. Pending writes of what is kept stay, and so do the ancestors that delta
-        channels are rebuilt from.
+        channels are rebuilt from, and the calls of subgraphs that began at what is kept. Calls that began before are
+        deleted as a whole; a subgraph with a memory of its own (`checkpointer=True`) keeps its latest. What is kept and
+        has lost its parent reads as one without a parent. Raises `TypeError` for a single id.
         """
         await self._arun(self._plan_prune(thread_ids, strategy, keep))
 

@@ -16,18 +16,19 @@ known for: `reconcile` mends what they leave.
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Literal, TypeVar
 
 from langgraph.checkpoint.base import Checkpoint
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT
 
 from . import _scripts as scripts
+from ._arguments import at_most, ids_of
 from ._base import Plan, config_of
+from ._entries import ThreadEntry, entries_of, is_damaged, time_of
 from ._notes import SHARDS, key_of, keys_of, raw_of, standing_of, told_by
 from ._reading import ReadPlans
 from ._scripts import Argument, Call
@@ -36,48 +37,9 @@ from .errors import RecordDamaged, SaverError, ThreadFormatUnknown, TypeNotAllow
 T = TypeVar("T")
 _log = logging.getLogger("surefoot.saver")
 UNREADABLE: Final = (RecordDamaged, TypeNotAllowed, ThreadFormatUnknown)
+ALL: Final = 10**9
+"""More threads than a shard can have."""
 Order = Literal["newest", "soonest"]
-Status = Literal["done", "failed", "waiting", "running", "stalled"]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A pending interrupt."""
-
-    id: str
-    tier: str = ""
-    due_at: float | None = None
-    """Seconds since the epoch, from the `due_at` of the interrupt's value."""
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadEntry:
-    """What the registry knows of a thread."""
-
-    thread_id: str
-    checkpoint_id: str
-    """The latest of the root namespace; empty before the first."""
-    changed_at: float
-    """Seconds since the epoch, by the server's clock."""
-    next: bool
-    """Whether a node is to run next."""
-    outcome: str = ""
-    """The text in the channel `outcome`, of graphs that have one; with keys only `done` or `failed`."""
-    interrupts: tuple[Asked, ...] = ()
-    error: str = ""
-    """The class of the exception that a task ended with at the latest checkpoint."""
-
-    def status(self, *, held: bool) -> Status:
-        """Say where the thread stands; `held` tells whether a living worker has its lease."""
-        if self.interrupts:
-            return "waiting"
-        if held:
-            return "running"
-        if self.outcome:
-            return "failed" if self.outcome.startswith("failed") else "done"
-        if self.error:
-            return "failed"
-        return "stalled" if self.next or not self.checkpoint_id else "done"
 
 
 class RegistryPlans(ReadPlans):
@@ -156,9 +118,11 @@ class RegistryPlans(ReadPlans):
 
     def _plan_registered(self, order: Order, limit: int | None) -> Plan[list[ThreadEntry]]:
         """Read the first entries of all shards in one go."""
+        if at_most(limit) == 0:
+            return []
         name = "changed" if order == "newest" else "waiting"
         calls = [
-            Call(scripts.REGISTERED, "", (order, limit or 10**9), keys=(key_of(shard, "threads"), key_of(shard, name)))
+            Call(scripts.REGISTERED, "", (order, limit or ALL), keys=(key_of(shard, "threads"), key_of(shard, name)))
             for shard in range(SHARDS)
         ]
         replies = yield calls
@@ -188,7 +152,9 @@ class RegistryPlans(ReadPlans):
                 yield self._unlist(known)
             return
         error, asked = told_by([(channel, value) for _task, channel, value in found.pending_writes or ()])
-        args = (*self._standing(found.checkpoint), error, "" if known is None else time_of(known), *asked)
+        # What is damaged is as nothing to the script.
+        before = "" if known is None or is_damaged(known) else time_of(known)
+        args = (*self._standing(found.checkpoint), error, before, *asked)
         if (note := self._note(thread_id, "", "set", found.checkpoint["id"], *args)) is not None:
             yield note
 
@@ -216,7 +182,9 @@ class SyncRegistry(RegistryPlans):
         """
         done = 0
         known = [entry.thread_id for entry in self.list_threads()] if thread_ids is None else []
-        for thread_id in dict.fromkeys([*known, *self._threads()] if thread_ids is None else thread_ids):
+        if thread_ids is not None:
+            thread_ids = ids_of(thread_ids, "thread_ids", "thread ids")
+        for thread_id in dict.fromkeys([*known, *self._threads()]) if thread_ids is None else thread_ids:
             with suppress(*UNREADABLE):
                 self._run(self._plan_reconcile(thread_id))
                 done += 1
@@ -257,7 +225,7 @@ class AsyncRegistry(RegistryPlans):
         if thread_ids is None:
             known = [entry.thread_id for entry in await self.alist_threads()]
             thread_ids = dict.fromkeys([*known, *[thread_id async for thread_id in self._threads()]])
-        done = 0
+        done, thread_ids = 0, ids_of(thread_ids, "thread_ids", "thread ids")
         for thread_id in thread_ids:
             with suppress(*UNREADABLE):
                 await self._arun(self._plan_reconcile(thread_id))
@@ -278,33 +246,5 @@ def latest_of(thread_id: str) -> Any:
     return config
 
 
-def entries_of(flat: Sequence[bytes]) -> list[ThreadEntry]:
-    """Return the entries of pairs of thread and what is stored for it."""
-    found = []
-    for thread, raw in zip(flat[::2], flat[1::2], strict=True):
-        told = json.loads(raw.decode("utf-8", "surrogatepass"))
-        # What was written belongs to the latest checkpoint or to one that is history.
-        now = told["w"] == told["c"] and bool(told["c"])
-        listed = [one for asked in told["i"].values() for one in asked] if now and isinstance(told["i"], dict) else []
-        asked = tuple(Asked(id_, tier, float(due) if due else None) for id_, tier, due in listed)
-        found.append(
-            ThreadEntry(
-                thread_id=thread.decode("utf-8", "surrogatepass"),
-                checkpoint_id=told["c"],
-                changed_at=int(told["t"]) / 1e6,
-                next=told["n"],
-                outcome=told["o"],
-                interrupts=tuple({one.id: one for one in asked}.values()),
-                error=told["e"] if now else "",
-            )
-        )
-    return found
-
-
 def _due(entry: ThreadEntry) -> float:
     return min((one.due_at for one in entry.interrupts if one.due_at is not None), default=float("inf"))
-
-
-def time_of(entry: ThreadEntry) -> str:
-    """Return when an entry changed, as it is stored: in microseconds."""
-    return f"{entry.changed_at * 1e6:.0f}"

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import redis
 from langchain_core.runnables import RunnableConfig
@@ -24,17 +24,19 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError
 
+from ._arguments import at_most, ids_of
 from ._base import Plan, thread_of
 from ._clients import make_client
 from ._codec import KEY_PATTERN, thread_of_key
 from ._failures import FAILURES, explain
 from ._reading import Cursor
+from ._removal import kept_for_others
 from ._scripts import Call, Reply
 from ._serial import AllowedType
 from ._twins import InThreads
 from ._upgrade import OLD
 from .encryption import Encryption
-from .errors import SaverError, ThreadFormatUnknown
+from .errors import SaverError, ThreadConflict, ThreadFormatUnknown
 from .leases import SyncLeases
 from .upkeep import SyncUpkeep
 
@@ -50,7 +52,7 @@ class RedisSaver(InThreads, SyncLeases, SyncUpkeep):
     resume); `None` keeps threads. `allow` lists the classes that may come back from the store beside LangGraph's own;
     with `encryption` nothing that is not encrypted is read; with `registry` each change is noted for `list_threads`
     and `list_waiting`. Every operation raises an error of `checkpointers.errors` when the server cannot do it.
-    Thread-safe.
+    Thread-safe. `with` and `async with` give the saver itself, and leave the client open.
     """
 
     def __init__(
@@ -106,6 +108,18 @@ class RedisSaver(InThreads, SyncLeases, SyncUpkeep):
             )
         finally:
             client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave the client open: it belongs to who made it."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """Leave the client open: it belongs to who made it."""
 
     def _send(self, calls: Sequence[Call]) -> builtins.list[Reply]:
         """Send calls together, as far as a cluster lets them, and return their answers, which may be exceptions."""
@@ -202,7 +216,7 @@ class RedisSaver(InThreads, SyncLeases, SyncUpkeep):
         `filter` compares metadata by key; `before` names the checkpoint to start after. Listing every thread scans the
         keys of the server.
         """
-        left = limit
+        left = at_most(limit)
         for thread_id in [thread_of(config)] if config else self._threads():
             cursor: Cursor | None = ((get_checkpoint_id(before) if before else None) or "", None)
             while cursor is not None and (left is None or left > 0):
@@ -237,11 +251,18 @@ class RedisSaver(InThreads, SyncLeases, SyncUpkeep):
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints that these runs made, with their writes, in every thread.
 
-        Scans the keys of the server.
+        Scans the keys of the server. A thread whose later checkpoints have delta channels that are rebuilt from what
+        these runs wrote keeps all of them, and `ThreadConflict` is raised when the others are done.
         """
-        if run_ids:
+        refused: builtins.list[ThreadConflict] = []
+        if run_ids := ids_of(run_ids, "run_ids", "run ids"):
             for thread_id in self._threads():
-                self._run(self._plan_delete_runs(thread_id, run_ids))
+                try:
+                    self._run(self._plan_delete_runs(thread_id, run_ids))
+                except ThreadConflict as error:
+                    refused.append(error)
+        if (conflict := kept_for_others(refused)) is not None:
+            raise conflict
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy everything stored for a thread to another id.
@@ -254,7 +275,9 @@ class RedisSaver(InThreads, SyncLeases, SyncUpkeep):
         """Delete all but the latest checkpoint of each namespace (`keep_latest`), or but the last `keep` (`keep_last`).
 
         The strategy `delete` leaves none. Pending writes of what is kept stay, and so do the ancestors that delta
-        channels are rebuilt from.
+        channels are rebuilt from, and the calls of subgraphs that began at what is kept. Calls that began before are
+        deleted as a whole; a subgraph with a memory of its own (`checkpointer=True`) keeps its latest. What is kept and
+        has lost its parent reads as one without a parent. Raises `TypeError` for a single id.
         """
         self._run(self._plan_prune(thread_ids, strategy, keep))
 

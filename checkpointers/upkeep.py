@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from . import _scripts as scripts
+from ._arguments import several
 from ._base import Plan
 from ._codec import KEY_PATTERN, lease_key, thread_keys, thread_of_key
+from ._entries import ThreadEntry, entries_of
 from ._failures import FAILURES, explain
 from ._notes import SHARDS, key_of
-from ._scripts import Call
+from ._scripts import Call, Reply
 from .errors import ThreadConflict
-from .registry import AsyncRegistry, RegistryPlans, SyncRegistry, ThreadEntry, entries_of, time_of
+from .registry import AsyncRegistry, RegistryPlans, SyncRegistry
 
 T = TypeVar("T")
 PAGE: Final = 500
@@ -52,17 +54,24 @@ class _Shard:
         keys = (key_of(self.number, "threads"), key_of(self.number, "changed"))
         return Call(scripts.WINDOW, "", ("before", self.before, most), keys=keys)
 
-    def take(self, found: Sequence[ThreadEntry], most: int) -> None:
-        new = [entry for entry in found if entry.thread_id not in self.handed]
-        self.ended = len(found) < most
+    def take(self, reply: Reply, most: int) -> None:
+        """Take a page; the next one begins at the time of its last, by the index: what entries say does not matter."""
+        flat, times, looked_at = reply
+        found = list(zip(entries_of(flat), times, strict=True))
+        new = [entry for entry, _time in found if entry.thread_id not in self.handed]
+        self.ended = looked_at < most
         self.left += new
-        if new:
-            last = time_of(new[-1])
-            self.handed = {entry.thread_id for entry in found if time_of(entry) == last}
-            self.before = last
-        elif found:
+        if not found:
+            # Threads without an entry, which have left the index by that.
+            return
+        last = found[-1][1].decode()
+        if not new:
             # More threads of one microsecond than a page holds.
-            self.before, self.handed = f"({time_of(found[-1])}", set()
+            self.before, self.handed = f"({last}", set()
+            return
+        earlier = self.handed if last == self.before else set()
+        self.handed = earlier | {entry.thread_id for entry, time in found if time.decode() == last}
+        self.before = last
 
 
 class _Walk:
@@ -83,7 +92,7 @@ class UpkeepPlans(RegistryPlans):
                 low = [s for s in walk.shards if not s.ended and len(s.left) <= walk.most // 2]
                 replies = yield [shard.call(walk.most) for shard in low]
                 for shard, reply in zip(low, replies, strict=True):
-                    shard.take(entries_of(reply), walk.most)
+                    shard.take(reply, walk.most)
                 continue
             heap = [(-shard.left[0].changed_at, shard.number) for shard in walk.shards if shard.left]
             heapq.heapify(heap)
@@ -117,7 +126,7 @@ class UpkeepPlans(RegistryPlans):
             Call(scripts.WINDOW, "", ("any", at, EACH), keys=(key_of(number, "threads"), key_of(number, "changed")))
             for number in range(SHARDS)
         ]
-        left = [entry for reply in replies for entry in entries_of(reply)]
+        left = [entry for flat, *_times in replies for entry in entries_of(flat)]
         seen = len(left)
         for name in (_data_key, beside):
             if name is not None and left:
@@ -126,7 +135,8 @@ class UpkeepPlans(RegistryPlans):
         return seen, left
 
     def _plan_unlist(self, entries: Sequence[ThreadEntry]) -> Plan[int]:
-        return sum((yield [self._unlist(entry) for entry in entries])) if entries else 0
+        calls = [self._unlist(entry) for entry in several(entries, "entries", "entries of threads")]
+        return sum((yield calls)) if calls else 0
 
     def _plan_restore(self, thread_id: str) -> Plan[bool]:
         keys = (*thread_keys(thread_id), *_aside(thread_id), lease_key(thread_id))

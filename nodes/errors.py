@@ -27,6 +27,9 @@
             └── ContextTooLong  prompt and answer together are longer than the model can take
 
 `CallError.outcome` is the word stored in `Attempt.outcome`.
+
+What no further attempt can change is a `RuntimeError` too: LangGraph's default `RetryPolicy`, which people set on nodes
+of their own around a guarded model, does not run a node again for it.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ class InputError(SurefootError, ValueError):
     """The input of a run is unusable; the message names the field and what to send."""
 
 
-class StopRun(SurefootError):
+class StopRun(SurefootError, RuntimeError):
     """Every further attempt would fail the same way: stop, keep the thread as it was, resume after the fix."""
 
 
@@ -64,15 +67,15 @@ class GuardUnavailable(StopRun):
     """The state that all guards share cannot be reached: without it no cap would hold, so nothing is sent."""
 
 
-class UnexpectedError(SurefootError):
+class UnexpectedError(SurefootError, RuntimeError):
     """An exception that no part of Surefoot expected, with its text redacted."""
 
 
-class NeedsCheckpointer(SurefootError):
+class NeedsCheckpointer(SurefootError, RuntimeError):
     """A review has nowhere to wait: the graph runs without a saver."""
 
 
-class RetiredNode(SurefootError):
+class RetiredNode(SurefootError, RuntimeError):
     """A thread stands at a node that was removed; the message names the node and the version that removed it."""
 
 
@@ -133,21 +136,21 @@ class Truncated(CallError):
     retryable = True
 
 
-class Refused(CallError):
+class Refused(CallError, RuntimeError):
     """The model or a content filter declined to answer."""
 
     outcome = "refused"
     retryable = False
 
 
-class OverBudget(CallError):
+class OverBudget(CallError, RuntimeError):
     """The worst-case cost of the call does not fit what its step or run may still spend."""
 
     outcome = "over_budget"
     retryable = False
 
 
-class Runaway(CallError):
+class Runaway(CallError, RuntimeError):
     """The thread sends the same prompt again and again, or spends too fast: something goes round in circles."""
 
     outcome = "over_budget"
@@ -162,21 +165,21 @@ class BreakerOpen(CallError):
     retryable = True
 
 
-class RetriesSpent(CallError):
+class RetriesSpent(CallError, RuntimeError):
     """So many calls to the endpoint fail that retries would only add to its load."""
 
     outcome = "breaker_open"
     retryable = False
 
 
-class HedgesSpent(CallError):
+class HedgesSpent(CallError, RuntimeError):
     """The budget for second requests is spent."""
 
     outcome = "breaker_open"
     retryable = False
 
 
-class Permanent(CallError):
+class Permanent(CallError, RuntimeError):
     """The request can never succeed as it is (400, 403, 413, 422)."""
 
     outcome = "permanent"

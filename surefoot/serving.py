@@ -146,6 +146,8 @@ class ServingSaver(AsyncRedisSaver):
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest", keep: int = 1) -> None:
         """Delete older checkpoints, or all of them; raises `HeldElsewhere` once it is done with all other threads."""
         busy: HeldElsewhere | None = None
+        if isinstance(thread_ids, str):
+            raise TypeError("thread_ids must be a list of thread ids, not a single one: put it in brackets")
         for thread_id in thread_ids:
             try:
                 async with self._hold(thread_id):

@@ -433,6 +433,8 @@ async def test_studio_deletes_nothing_that_the_runner_works_on(shared_embedded_u
                 await change
         assert (await store.channels("studio-held")).exists
         assert not (await store.channels("studio-free")).exists, "the others are not concerned"
+        with pytest.raises(TypeError, match="in brackets"):
+            await serving.aprune("studio-held", strategy="delete")
         await store.release("studio-held")
         await serving.adelete_thread("studio-held")
         assert not (await store.channels("studio-held")).exists

@@ -61,8 +61,12 @@ def test_what_format_1_stored_is_still_read(saver: RedisSaver) -> None:
         "updated_channels": ["a"],
     }
     assert found.metadata == {"source": "loop", "step": 3, "parents": {"": "x"}, "run_id": "r"}
-    assert found.parent_config == config_of(thread, "child:1", "1f1e6e59-0000-6b16-bffe-ed58a51d0f26")
     assert found.pending_writes == [("task", "__error__", "boom"), ("task", "a", 1)]
+    # It names a parent, which is not there.
+    assert found.parent_config is None
+    first = checkpoint_of({}, {}, "1f1e6e59-0000-6b16-bffe-ed58a51d0f26")
+    parent = saver.put(config_of(thread, "child:1"), first, {}, {})
+    assert saver.get_tuple(config_of(thread, "child:1")) == found._replace(parent_config=parent)
 
 
 def put_old(saver: RedisSaver, thread: str, **changed: bytes) -> None:

@@ -26,7 +26,7 @@ from servers import (
     service_behind_sentinels,
 )
 
-from checkpointers import AsyncRedisSaver, RedisSaver, SaverError, SaverUnavailable, UnsupportedUrl
+from checkpointers import AsyncRedisSaver, RedisSaver, SaverError, SaverUnavailable, SaverUnreachable, UnsupportedUrl
 from checkpointers._codec import thread_keys
 from checkpointers._notes import keys_of as registry_keys
 from checkpointers._place import binary
@@ -279,3 +279,15 @@ async def eventually_async(saver: AsyncRedisSaver) -> object:
         assert found is not None, "an outage must not look like an empty thread"
         return found.checkpoint["channel_values"]["a"]
     return None
+
+
+@pytest.mark.asyncio
+async def test_a_node_of_a_cluster_is_told_from_a_server(cluster_url: str) -> None:
+    """Some of the threads are on that node, most are not."""
+    told = pytest.raises(SaverUnavailable, match=r"redis\+cluster://")
+    with RedisSaver.from_url(cluster_url) as saver, told as caught:
+        list(map(saver.get_tuple, map(config_of, map(str, range(50)))))
+    assert not isinstance(caught.value, SaverUnreachable)
+    async with AsyncRedisSaver.from_url(cluster_url) as asaver:
+        with pytest.raises(SaverUnavailable, match=r"redis\+cluster://"):
+            await asyncio.gather(*(asaver.aget_tuple(config_of(str(number))) for number in range(50)))

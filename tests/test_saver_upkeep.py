@@ -143,3 +143,80 @@ async def test_the_async_saver_does_the_same_on_a_cluster(cluster_service_url: s
         await saver.aquarantine(threads[4])
         assert await saver.adiscard_quarantined(threads[4])
         assert threads[4] not in await saver.alist_quarantined()
+
+
+DAMAGED = [
+    b"",
+    b"no JSON",
+    b"[]",
+    b"null",
+    b"\xff\xfe",
+    b'{"c": "1"}',
+    b'{"c": 1, "n": true, "o": "", "w": "", "e": "", "i": {}, "t": "5"}',
+    b'{"c": "1", "n": true, "o": "", "w": "1", "e": "", "i": {"t": [7]}, "t": "5"}',
+    b'{"c": "1", "n": true, "o": "", "w": "1", "e": "", "i": [], "t": "9' + b"9" * 400 + b'"}',
+    b'{"c": "1", "n": true, "o": "", "w": "1", "e": "", "i": 7, "t": "5"}',
+    b'{"c": "1", "n": true, "o": "", "w": "1", "e": "", "i": {"t": [["id", "tier"]]}, "t": "5"}',
+    b'{"c": "1", "n": true, "o": "", "w": "2", "e": "", "i": {"t": [["id", "tier", 7]]}, "t": "5"}',
+    b'{"i":' * 5000,
+]
+
+
+@pytest.mark.parametrize("raw", DAMAGED)
+def test_a_damaged_entry_is_told_mended_and_stops_nobody(saver: RedisSaver, raw: bytes) -> None:
+    put_values(saver, config_of("t"), a=1)
+    put_values(saver, config_of("other"), a=1)
+    entries, changed, *_ = keys_of("t")
+    saver.client.hset(entries, "t", raw)  # type: ignore[arg-type] # bytes too
+    found = {entry.thread_id: entry for entry in saver.list_threads()}
+    assert set(found) == {"t", "other"}
+    assert (found["t"].error, found["t"].status(held=False)) == ("RecordDamaged", "failed")
+    assert [entry.thread_id for page in saver.thread_pages() for entry in page].count("t") == 1
+    assert saver.sweep() == 0
+    assert saver.reconcile(["t"]) == 1
+    mended = saver.find_thread("t")
+    assert mended is not None
+    latest = saver.get_tuple(config_of("t"))
+    assert latest is not None
+    assert (mended.checkpoint_id, mended.error) == (latest.checkpoint["id"], "")
+    saver.client.hset(entries, "t", raw)  # type: ignore[arg-type] # bytes too
+    put_values(saver, config_of("t"), a=2)
+    assert saver.find_thread("t") != found["t"], "a put notes the thread anew"
+    saver.client.hset(entries, "t", raw)  # type: ignore[arg-type] # bytes too
+    saver.client.delete(*thread_keys("t"))
+    saver.reconcile(["t"])
+    assert [entry.thread_id for entry in saver.list_threads()] == ["other"]
+    assert not saver.client.zscore(changed, "t")
+
+
+def test_pages_end_whatever_entries_say_of_their_time(saver: RedisSaver) -> None:
+    """The index has one order, the entries another: all of one time, later, earlier."""
+    for number in range(400):
+        thread = f"t{number}"
+        time = ("9" * 15, "1", str(number))[number % 3]
+        entry = {"c": "", "n": False, "o": "", "w": "", "e": "", "i": {}, "t": time}
+        entries, changed, *_ = keys_of(thread)
+        saver.client.hset(entries, thread, json.dumps(entry))
+        saver.client.zadd(changed, {thread: number})
+    found = [entry.thread_id for page in saver.thread_pages(size=50) for entry in page]
+    assert sorted(found) == sorted(f"t{number}" for number in range(400))
+
+
+def test_pages_go_on_after_threads_without_an_entry(saver: RedisSaver) -> None:
+    register(saver, {f"t{number}": number for number in range(3000)})
+    for number in range(1000, 3000):
+        saver.client.hdel(keys_of(f"t{number}")[0], f"t{number}")
+    found = [entry.thread_id for page in saver.thread_pages(size=100) for entry in page]
+    assert sorted(found) == sorted(f"t{number}" for number in range(1000))
+
+
+def test_a_listing_of_none_is_empty_and_one_of_fewer_is_refused(saver: RedisSaver) -> None:
+    put_values(saver, config_of("t"), a=1)
+    for listing in (
+        saver.list_threads,
+        saver.list_waiting,
+        lambda limit: list(saver.list(config_of("t"), limit=limit)),
+    ):
+        assert listing(0) == []
+        with pytest.raises(ValueError, match="limit must be 0 or more, or None for no limit, not -1"):
+            listing(-1)

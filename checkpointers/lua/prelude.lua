@@ -31,6 +31,8 @@ local function damaged(what)
   error('SFDAMAGED ' .. what)
 end
 
+local CIRCLE = 'its checkpoints follow from each other in a circle'
+
 local function frames(bytes, count)
   local parts, at, size = {}, 1, #bytes
   while at <= size and (not count or #parts < count) do
@@ -39,9 +41,14 @@ local function frames(bytes, count)
   return parts
 end
 
+-- One frame of a record.
+local function frame_of(record, number)
+  return frames(record, number)[number] or damaged('it has not all of its parts')
+end
+
 -- The frames inside one frame of a record; none when the record is missing.
 local function part(record, number)
-  return record and frames(frames(record, number)[number]) or {}
+  return record and frames(frame_of(record, number)) or {}
 end
 
 local function frame(bytes)
@@ -61,7 +68,7 @@ local function latest(ns)
 end
 
 local function split(member)
-  local nul = string.find(member, '\0', 1, true)
+  local nul = string.find(member, '\0', 1, true) or damaged('a name is cut off')
   return string.sub(member, 1, nul - 1), string.sub(member, nul + 1)
 end
 
@@ -69,9 +76,16 @@ local function checkpoint(ns, id)
   return redis.call('HGET', data, 'c' .. ns .. '\0' .. id)
 end
 
+-- The id of a checkpoint's parent; '' when it has none, or when that is there no more (see remove).
+local function parent_of(ns, record)
+  local parent = frame_of(record, 1)
+  if parent == '' or redis.call('HEXISTS', data, 'c' .. ns .. '\0' .. parent) == 0 then return '' end
+  return parent
+end
+
 -- The name of a value and what follows it in an entry of refs, or nil.
 local function ref(entry)
-  local version = string.find(entry, '\0', 1, true) + 1
+  local version = (string.find(entry, '\0', 1, true) or damaged('a name is cut off')) + 1
   local nul = string.find(entry, '\0', version, true)
   if not nul then return entry end
   return string.sub(entry, 1, nul - 1), string.sub(entry, nul + 1)
@@ -192,16 +206,60 @@ local function expire(milliseconds)
   redis.call('PEXPIREAT', index, at)
 end
 
--- Removes checkpoints, then every value and every log that no remaining one refers to, and the writes on what is not
--- there, now or since long ago. Writes may come before their checkpoint, so those on ids above all that the namespace
--- has ever had are left.
-local function remove(members)
-  local gone, newest, there = {}, {}, {}
-  -- The index is in the order of ids within each namespace.
-  for _, member in ipairs(redis.call('ZRANGE', index, 0, -1)) do
+-- The newest id of each namespace: the index is in the order of ids within each.
+local function newest_of(members)
+  local newest = {}
+  for _, member in ipairs(members) do
     local ns, id = split(member)
     newest[ns] = id
   end
+  return newest
+end
+
+-- What the channels are rebuilt from that a checkpoint stores as a history of writes: calls `visit` with each ancestor
+-- back to the one that holds their value. `asked` holds for each ancestor the channels that it was visited for, each
+-- with the number of that walk, so that walks from many checkpoints do not go the same way again.
+local function ancestors(ns, id, asked, walk, visit)
+  local record, wanted, left = checkpoint(ns, id), {}, 0
+  for _, channel in ipairs(part(record, HISTORIES)) do
+    if not wanted[channel] then
+      wanted[channel] = true
+      left = left + 1
+    end
+  end
+  while record and left > 0 do
+    local parent = frame_of(record, 1)
+    record = parent ~= '' and checkpoint(ns, parent)
+    if not record then return end
+    local member = ns .. '\0' .. parent
+    visit(member)
+    asked[member] = asked[member] or {}
+    for channel in pairs(wanted) do
+      local before = asked[member][channel]
+      if before == walk then damaged(CIRCLE) end
+      if before then
+        wanted[channel] = nil
+        left = left - 1
+      else
+        asked[member][channel] = walk
+      end
+    end
+    for _, entry in ipairs(part(record, REFS)) do
+      local channel = split(entry)
+      if wanted[channel] and has_value(entry) then
+        wanted[channel] = nil
+        left = left - 1
+      end
+    end
+  end
+end
+
+-- Removes checkpoints, then every value and every log that no remaining one refers to, and the writes on what is not
+-- there, now or since long ago. Writes may come before their checkpoint, so those on ids above all that the namespace
+-- has ever had are left, but for the namespaces that are `ended`. A remaining checkpoint keeps the name of a parent that
+-- was removed, because what is encrypted is bound to it, and reads as one without a parent.
+local function remove(members, ended)
+  local gone, newest, there = {}, newest_of(redis.call('ZRANGE', index, 0, -1)), {}
   for _, member in ipairs(members) do gone[#gone + 1] = 'c' .. member end
   in_pieces('HDEL', data, gone, 4000)
   in_pieces('ZREM', index, members, 4000)
@@ -228,7 +286,7 @@ local function remove(members)
       local ns, id = split(string.sub(field, 2))
       id = string.match(id, '^[^%z]*')
       local stray = not there[ns .. '\0' .. id] and newest[ns] and not below(newest[ns], id)
-      used[owner] = not stray
+      used[owner] = not stray and not (ended and ended[ns])
     end
     if (kind == 98 or kind == 103 or kind == 115 or kind == 119) and not used[owner] then
       unused[#unused + 1] = field

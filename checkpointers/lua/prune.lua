@@ -1,43 +1,42 @@
--- ARGV: format, token, number to keep. Keeps the latest checkpoints of each namespace and, for channels that they store
--- as a history of writes, every ancestor back to the one that holds their value. Answers with the number removed.
+-- ARGV: format, token, number to keep, then for each namespace of a subgraph's call that the caller knows, and for each
+-- namespace around it, the namespace, the one around it and the id of the checkpoint there that the call began at.
+-- Keeps the latest checkpoints of each namespace and, for channels that they store as a history of writes, every ancestor
+-- back to the one that holds their value. Nothing is kept of a call that began at a checkpoint which is gone or goes now:
+-- it has ended, and no run comes back to it. One that began at a checkpoint that is yet to come (its graph stores in
+-- the background) stays. Answers with the number removed, and whether calls are left of which the caller told nothing.
 local most = tonumber(ARGV[3])
 local members = redis.call('ZRANGE', index, 0, -1)
-local keep = {}
+local newest = newest_of(members)
+local heads, keep, known, ended, asked = {}, {}, {}, {}, {}
 
--- What a checkpoint's channels are rebuilt from.
-local function keep_history(ns, id)
-  local record, wanted, left = checkpoint(ns, id), {}, 0
-  for _, channel in ipairs(part(record, HISTORIES)) do
-    wanted[channel] = true
-    left = left + 1
-  end
-  while record and left > 0 do
-    local parent = frames(record, 1)[1]
-    record = parent ~= '' and checkpoint(ns, parent)
-    if not record then return end
-    keep[ns .. '\0' .. parent] = true
-    for _, entry in ipairs(part(record, REFS)) do
-      local channel = split(entry)
-      if wanted[channel] and has_value(entry) then
-        wanted[channel] = nil
-        left = left - 1
-      end
-    end
-  end
-end
-
-local current, kept
+local current, count
 for at = #members, 1, -1 do
-  local ns, id = split(members[at])
-  if ns ~= current then current, kept = ns, 0 end
-  if kept < most then
-    kept = kept + 1
-    keep[members[at]] = true
-    keep_history(ns, id)
+  local ns = split(members[at])
+  if ns ~= current then current, count = ns, 0 end
+  if count < most then
+    count = count + 1
+    heads[members[at]] = true
   end
 end
-local gone = {}
-for _, member in ipairs(members) do
-  if not keep[member] then gone[#gone + 1] = member end
+for at = 4, #ARGV, 3 do
+  local ns, around, id = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  known[ns] = true
+  if newest[around] and not below(newest[around], id) and not heads[around .. '\0' .. id] then ended[ns] = true end
 end
-return remove(gone)
+for walk, member in ipairs(members) do
+  local ns, id = split(member)
+  if heads[member] and not ended[ns] then
+    keep[member] = true
+    ancestors(ns, id, asked, walk, function(ancestor) keep[ancestor] = true end)
+  end
+end
+local gone, unknown = {}, 0
+for _, member in ipairs(members) do
+  local ns = split(member)
+  if not keep[member] then
+    gone[#gone + 1] = member
+  elseif not known[ns] and string.find(ns, ':', 1, true) then
+    unknown = 1
+  end
+end
+return {remove(gone, ended), unknown}

@@ -1,7 +1,8 @@
 -- ARGV: format, token, ttl ms or '', ns, id, parent id or '', histories, run, body, metadata, then for each channel
 -- (name, kind, what). Answers with the names whose values the caller has to send in another way (then nothing was stored), else an
 -- empty list. Kinds:
---   e  no value; k  the value that the parent refers to; i  a value that stands in the record; b  a value in a field
+--   e  no value; k  the value that the parent refers to, or this checkpoint itself when it is put again
+--   i  a value that stands in the record; b  a value in a field
 --   n  a new log: its seal, its id (8 bytes), number of elements, bytes
 --   l  a log as it is: its seal, its id and number of elements
 --   a  a longer log: its seal, its id, elements that it has to have, elements that it gets, first element and length of
@@ -12,6 +13,19 @@
 -- writers) is told to send the list as a new log. Sending the same put again changes nothing.
 local ttl, ns, id, parent = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local prefix = ns .. '\0'
+
+-- A parent is older than what follows from it. Where the ids say otherwise its ancestors are looked through, as many as
+-- there are checkpoints: none of them may be this one.
+if parent ~= '' and not below(parent, id) then
+  local at = parent
+  for _ = 0, redis.call('ZCARD', index) do
+    if at == id then return redis.error_reply('SFCIRCLE checkpoint') end
+    local record = at ~= '' and checkpoint(ns, at)
+    if not record then break end
+    at = frame_of(record, 1)
+  end
+end
+
 local entries, fields, dropped, missing = {}, {}, {}, {}
 local of_parent
 
@@ -24,6 +38,8 @@ local function kept(name)
   if not of_parent then
     of_parent = {}
     for _, entry in ipairs(part(parent ~= '' and checkpoint(ns, parent), REFS)) do of_parent[ref(entry)] = entry end
+    -- A checkpoint that is put again has values of its own.
+    for _, entry in ipairs(part(checkpoint(ns, id), REFS)) do of_parent[ref(entry)] = entry end
   end
   local entry = of_parent[name] or name
   local field = field_of(ns, entry)

@@ -1,7 +1,7 @@
 -- ARGV: format, 'one' | 'all' namespaces, ns, id or '', before id or '', ns of the last row already seen (mode all),
 -- limit, whether a last row was seen, ms that the thread is to live on for or ''. Answers {rows, values, more}: a row is
--- {ns, id, record, task, path, entries, task, path, entries, ...}; values are pairs of a field and its bytes, or a log's
--- directory and segments, each once however many rows refer to it.
+-- {ns, id, record, id of a parent that is there or '', task, path, entries, task, path, entries, ...}; values are pairs of
+-- a field and its bytes, or a log's directory and segments, each once however many rows refer to it.
 local mode, ns, id, before, last_ns, limit = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
 
 local picked = {}
@@ -43,7 +43,7 @@ for _, pick in ipairs(picked) do
   if not record and (mode == 'all' or id == '') then damaged('a checkpoint of the index is missing') end
   if record then
     local member = pick[1] .. '\0' .. pick[2]
-    local row = {pick[1], pick[2], record}
+    local row = {pick[1], pick[2], record, parent_of(pick[1], record)}
     for _, written in ipairs(blocks_of(member)) do
       row[#row + 1] = written[1]
       local path, entries = entries_of(member, written)

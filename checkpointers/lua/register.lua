@@ -33,7 +33,7 @@ if kind == 'drop' then
 end
 
 local stored = redis.call('HGET', entries, thread)
-local entry = stored and cjson.decode(stored) or {c = '', n = false, o = '', w = '', e = '', i = {}}
+local entry = stored and entry_of(stored) or {c = '', n = false, o = '', w = '', e = '', i = {}}
 
 local function triples(first)
   local found = {}

@@ -13,14 +13,17 @@ end
 if id == '' then id = latest(ns) or '' end
 local record = id ~= '' and checkpoint(ns, id)
 local start, whole = id, verified and record or ''
-local steps = {}
+local steps, seen = {}, {}
 while record and left > 0 and #steps < limit do
-  local parent = frames(record, 1)[1]
+  local parent = frame_of(record, 1)
   record = parent ~= '' and checkpoint(ns, parent)
   if not record then
     id = ''
     break
   end
+  -- One that goes over several pages is noticed by who puts them together.
+  if seen[parent] then damaged(CIRCLE) end
+  seen[parent] = true
   id = parent
   local found, step = {}, {parent, verified and record or '', false}
   local member = ns .. '\0' .. id

@@ -54,6 +54,9 @@ def classify_error(
         return None
     where = host or _host_in(error)
     kinds = {f"{cls.__module__.partition('.')[0]}.{cls.__name__}" for cls in type(error).__mro__}
+    if "checkpointers.SaverError" in kinds:
+        # A graph inside of the task could not store: its outage is a `ConnectionError`, but none of the endpoint's.
+        return None
     if (report := _report_of(error, kinds)) is not None:
         return judge(report, where, model, key)
     if isinstance(error, TimeoutError) or kinds & _TIMEOUTS:
