@@ -11,7 +11,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from state.records import Record, Redacted
+from state.records import Record
+from state.redaction import Redacted
 
 DecisionType = Literal["accept", "edit", "response", "reject"]
 

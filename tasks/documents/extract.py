@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _LEAST: Final = 20
 """Letters below which a PDF has no text."""
-_ENCRYPTED: Final = "it is protected by a password: ask for it without"
+_ENCRYPTED: Final = "it is protected by a password; ask for it without one"
 _INSTALL: Final = "reading PDF and DOCX needs: pip install 'surefoot[documents]'"
 
 

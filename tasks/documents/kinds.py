@@ -70,7 +70,7 @@ def kind_of(data: bytes, name: str, limits: Limits) -> Kind:
         return _zip(data, limits)
     if data.startswith(_OLE):
         if _ENCRYPTED in data:
-            raise DocumentError("encrypted", "it is protected by a password: ask for it without")
+            raise DocumentError("encrypted", "it is protected by a password; ask for it without one")
         raise DocumentError("unsupported", "it is in an old format of Word or Excel: save it as PDF or DOCX")
     if data.startswith(b"{\\rtf"):
         raise DocumentError("unsupported", "it is in RTF: save it as PDF or DOCX")
@@ -100,7 +100,7 @@ def _zip(data: bytes, limits: Limits) -> Kind:
             "too_large", f"it would unpack to {whole:,} bytes, which no document needs: it is not opened"
         )
     if any(part.flag_bits & 1 for part in parts):
-        raise DocumentError("encrypted", "it is protected by a password: ask for it without")
+        raise DocumentError("encrypted", "it is protected by a password; ask for it without one")
     if "word/document.xml" not in {part.filename for part in parts}:
         raise DocumentError("unsupported", "it is an archive and no Word document: send a PDF, DOCX or text")
     return "docx"
