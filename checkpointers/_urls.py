@@ -41,14 +41,20 @@ _OPTIONS: Final = frozenset(
 )  # fmt: skip
 """Options of redis-py's URLs that every connection takes (`redis.connection.AbstractConnection`, 8.1).
 
-Left out are those that a text cannot say, and `decode_responses`, under which no stored bytes could be read.
+Left out are those that a text cannot say, and `decode_responses`, with which stored bytes could not be read.
 """
+_REFUSED: Final = frozenset(
+    ("decode_responses", "retry", "retry_on_error", "legacy_responses", "parser_class", "connection_class", "ssl")
+)
+"""Other options of redis-py by which a URL is known to be one of its own."""
 _TCP_OPTIONS: Final = frozenset({"socket_keepalive"})
 _TLS_OPTIONS: Final = frozenset(
     ("ssl_ca_certs", "ssl_ca_data", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_ciphers",
      "ssl_exclude_verify_flags", "ssl_include_verify_flags", "ssl_keyfile", "ssl_min_version", "ssl_password")
 )  # fmt: skip
 """Those of `redis.connection.SSLConnection` that the async one takes too."""
+_NOT_OF_CLUSTERS: Final = frozenset({"retry_on_timeout", "ssl_ca_path", "ssl_password"})
+"""Those that `redis.asyncio.RedisCluster` does not take."""
 _ENCODE: Final = "write each / in a user or password as %2F, ? as %3F, # as %23, @ as %40, : as %3A, [ as %5B, ] as %5D"
 
 
@@ -132,16 +138,18 @@ def _checked_options(parts: SplitResult, *more: str) -> frozenset[str]:
     scheme = parts.scheme.partition("+")[0]
     known = _OPTIONS | {*more} | (_TCP_OPTIONS if scheme != "unix" else frozenset())
     known |= _TLS_OPTIONS if scheme == "rediss" else frozenset()
-    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+    known -= _NOT_OF_CLUSTERS if parts.scheme.endswith("+cluster") else frozenset()
+    for number, (name, _) in enumerate(parse_qsl(parts.query, keep_blank_values=True), 1):
         if name in known:
             continue
-        if "@" in parts.query or not re.fullmatch(r"\w{1,60}", name):
-            raise _Unreadable(f"it has an option that is not known; {_ENCODE}")
-        if name in _TLS_OPTIONS:
+        if name in _TLS_OPTIONS and scheme != "rediss":
             raise _Unreadable(f"its option {name} is for TLS, which only rediss:// speaks")
-        near = get_close_matches(name, known, 1)
+        if name in _REFUSED | _NOT_OF_CLUSTERS:
+            raise _Unreadable(f"its option {name} cannot be set here")
+        # Its name is not told: it may be a part of a password behind an ampersand.
+        near = get_close_matches(name, known, 1, 0.8)
         hint = f"perhaps {near[0]} is meant" if near else f"known are {', '.join(sorted(known))}"
-        raise _Unreadable(f"its option {name} is not known; {hint}")
+        raise _Unreadable(f"option {number} behind the ? is not known; {hint}")
     return known
 
 

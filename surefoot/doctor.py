@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from pydantic import BaseModel, SecretStr
 
-from state import redact
+from state import mask_url, redact
 from surefoot.shadow import shadows
 from surefoot.words import count, one_line
 
@@ -134,7 +134,10 @@ def _settings(current: Settings) -> Finding:
         if value in (None, "", {}):
             continue
         hidden = isinstance(value, SecretStr) or any(word in name for word in ("key", "token", "secret", "password"))
-        told = f"for {', '.join(map(str, value))}" if isinstance(value, dict) else redact(str(value))
+        if isinstance(value, dict):
+            told = f"for {', '.join(map(str, value))}"
+        else:
+            told = mask_url(value) if name.endswith("_url") else redact(str(value))
         shown.append(f"{name} {'(set, hidden)' if hidden else told}")
     source = " (with .env of this folder)" if Path(".env").is_file() else ""
     return Finding(name="settings", level="ok", told=", ".join(shown) + source)
@@ -191,7 +194,8 @@ async def _endpoint(current: Settings) -> list[Finding]:
     try:
         endpoint = endpoint_for("", current)
         async with httpx.AsyncClient(timeout=ENDPOINT_WAIT_S) as client:
-            answer = await client.get(f"{endpoint.url}/models", headers={"Authorization": f"Bearer {endpoint.key}"})
+            authorization = endpoint.authorization or f"Bearer {endpoint.key}"
+            answer = await client.get(f"{endpoint.url}/models", headers={"Authorization": authorization})
     except ConfigurationError as error:
         return [Finding(name="endpoint", level="fail", told=str(error))]
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
