@@ -16,6 +16,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from ._bounds import TooLarge
 from ._codec import escape, frame
 from ._logs import Logs
 from ._pack import pack, unpack
@@ -23,7 +24,7 @@ from ._scripts import Argument, Call, Reply, Script
 from ._sealing import body_of
 from ._serial import AllowedType, SafeSerializer, type_names
 from .encryption import Encryption, NoKey
-from .errors import KeyMissing, RecordDamaged, ValueNotStorable
+from .errors import KeyMissing, RecordDamaged, RecordTooLarge, ValueNotStorable
 
 T = TypeVar("T")
 Place = tuple[str, *tuple[bytes, ...]]
@@ -159,5 +160,5 @@ def _bound(place: Place) -> bytes:
 
 def damaged(thread_id: str, error: Exception) -> RecordDamaged:
     """Return the error of a record that cannot be read."""
-    kind = KeyMissing if isinstance(error, NoKey) else RecordDamaged
+    kind = KeyMissing if isinstance(error, NoKey) else RecordTooLarge if isinstance(error, TooLarge) else RecordDamaged
     return kind(f"Thread {thread_id!r} holds a record that cannot be read: {error}.")

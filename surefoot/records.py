@@ -19,6 +19,8 @@ from checkpointers import Encryption, server_errors
 from surefoot.threads import ThreadRecord
 
 PAGE: Final = 500
+MOST_BYTES: Final = 4_000_000
+"""Bytes of a record beyond which it is not read: it holds ids, times and a few lines."""
 PRIVATE: Final = ("reasons", "error")
 """Fields that may quote an item."""
 
@@ -108,11 +110,11 @@ class Records:
     def _load(self, thread_id: str, raw: bytes) -> ThreadRecord:
         """Read a record; one of a newer version, which may say what this one does not know, is still listed."""
         try:
-            told = json.loads(raw[raw.find(b"{") :])
+            told = _fields_of(raw)
             if sealed := told.pop("sealed", ""):
                 told |= self._opened(thread_id, base64.b64decode(sealed))
             return ThreadRecord.model_validate(told)
-        except (ValueError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             why = f"{error.error_count()} fields are unknown" if isinstance(error, ValidationError) else "it is damaged"
             why = f"its record cannot be read by this version: {why}"
             return ThreadRecord(thread_id=thread_id, key=thread_id, pipeline="", item_id=thread_id, unreadable=why)
@@ -125,6 +127,14 @@ class Records:
             opened = b"{}"
         found: dict[str, Any] = json.loads(opened)
         return found
+
+
+def _fields_of(raw: bytes) -> dict[str, Any]:
+    """Read a record without the token before it; raises `ValueError` for what is none, `RecursionError` as well."""
+    if len(raw) > MOST_BYTES:
+        raise ValueError("no record is that long")
+    found: dict[str, Any] = json.loads(raw[raw.find(b"{") :])
+    return found
 
 
 def _place(thread_id: str) -> bytes:
