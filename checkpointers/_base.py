@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Generator, Iterable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -17,7 +17,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ._bounds import TooLarge
-from ._codec import escape, frame
+from ._codec import escape, frame, unescape
 from ._logs import Logs
 from ._pack import pack, unpack
 from ._scripts import Argument, Call, Reply, Script
@@ -26,6 +26,7 @@ from ._serial import AllowedType, SafeSerializer, type_names
 from .encryption import Encryption, NoKey
 from .errors import KeyMissing, RecordDamaged, RecordTooLarge, ValueNotStorable
 
+_NUL: Final = b"\0"
 T = TypeVar("T")
 Place = tuple[str, *tuple[bytes, ...]]
 """Where a record stands: the thread, and what names it there. An encrypted one is bound to it."""
@@ -110,6 +111,8 @@ class SaverBase(BaseCheckpointSaver[str]):
         """Rebuild a value; raises `RecordDamaged` with the thread, and `TypeNotAllowed`."""
         try:
             return self.serde.loads_typed(unpack(self._open(data, place)))
+        except TooLarge as error:
+            raise damaged(place[0], TooLarge(f"{_told(place)}: {error}")) from error
         except ValueError as error:
             raise damaged(place[0], error) from error
 
@@ -156,6 +159,17 @@ def config_of(thread_id: str, ns: str, checkpoint_id: str) -> RunnableConfig:
 
 def _bound(place: Place) -> bytes:
     return frame((escape(place[0]), *place[1:]))
+
+
+def _told(place: Place) -> str:
+    """Return what stands at a place, for a message; a checkpoint's own place is known only where there are keys."""
+    names = list(place[1:])
+    kind = names[-1] if names else b""
+    if kind in (b"value", b"segment"):
+        return f"the value of {unescape(names[1].partition(_NUL)[0])!r}"
+    if kind == b"write":
+        return f"a write to {unescape(names[-2])!r}"
+    return "its metadata" if kind == b"metadata" else "the checkpoint"
 
 
 def damaged(thread_id: str, error: Exception) -> RecordDamaged:

@@ -148,7 +148,7 @@ async def test_a_planted_record_is_one_clear_error_of_its_thread(valkey_url: str
     with RedisSaver.from_url(valkey_url) as saver:
         put_values(saver, config_of("bomb"), notes="".join(map(str, range(2000))))
         plant(valkey_url, "bomb", record)
-        with pytest.raises(RecordTooLarge, match=r"'bomb'.*more than 4,194,304 objects"):
+        with pytest.raises(RecordTooLarge, match=r"'bomb'.*the value of 'notes': it holds more than 4,194,304 objects"):
             saver.get(config_of("bomb"))
         with pytest.raises(RecordDamaged):
             list(saver.list(config_of("bomb")))

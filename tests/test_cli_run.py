@@ -16,7 +16,14 @@ import pytest
 from cli_tools import TICKETS, Cli, read_rows, spawn, write_tickets
 from servers import free_port
 
+from surefoot.cli.outcome import finish as finish_run
+from surefoot.cli.run import Order, Report
+from surefoot.drive import Result
+from surefoot.pipelines import pipeline
+from surefoot.progress import Tally
+from surefoot.runner import Summary
 from surefoot.testing import OpenAIEndpoint, status, support_responder
+from surefoot.threads import thread_id
 
 
 def test_a_file_goes_through_and_a_second_run_does_nothing(cli: Cli, tmp_path: Path) -> None:
@@ -388,3 +395,23 @@ def test_a_killed_run_goes_on_and_has_each_row_once(
     openai_endpoint.latency_s = 0.0
     assert cli(*common).status in (0, 3)
     assert len(read_rows(rows)) == 12
+
+
+@pytest.mark.parametrize(("items", "said"), [(60, False), (40, True)])
+def test_only_when_nothing_is_left_was_all_of_it_done_before(
+    capsys: pytest.CaptureFixture[str], items: int, said: bool
+) -> None:
+    """A process that was frozen finds the results of its successor, and not those that the successor works on."""
+    tally, summary = Tally(pipeline("support")), Summary()
+    for number in range(40):
+        name = str(number)
+        found = Result(
+            name, thread_id("support", name), f"support:{name}", "support", "done", {"id": name}, fresh=False
+        )
+        tally.add(found)
+        summary.count(found)
+    status = finish_run(Report(Order("support", "t.jsonl"), tally, summary, items))
+    told = capsys.readouterr().out
+    assert ("All of it was done before" in told) is said
+    assert ("not finished" in told) is not said
+    assert status == (0 if said else 1)

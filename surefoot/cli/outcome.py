@@ -91,7 +91,8 @@ def _outcome(report: Report, screen: Console) -> None:
     for name, value in facts:
         for number, line in enumerate(wrap(value, screen.width - column - 3)):
             screen.print(Text(f" {name if number == 0 else '':{column}}  ", style="dim") + Text(line, style="default"))
-    if summary.reused and summary.reused == tally.total:
+    # Of all items, not of those that this process still had: another one may have taken some over.
+    if summary.reused and summary.reused == report.items:
         screen.print("\n All of it was done before, nothing had to be run.")
 
 
