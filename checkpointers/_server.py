@@ -22,7 +22,18 @@ from pathlib import Path
 from typing import Literal
 
 from . import _watchdog
-from ._place import binary, check_private, check_system, prepare, record_socket, socket_path
+from ._place import (
+    binary,
+    check_directory,
+    check_peer,
+    check_private,
+    check_socket,
+    check_system,
+    is_new,
+    prepare,
+    record_socket,
+    socket_path,
+)
 from ._watchdog import LOCK, SERVER_LOCK, WATCH_LOCK, Line, try_lock
 from .errors import EmbeddedUnavailable
 
@@ -53,7 +64,7 @@ def ensure(directory: str) -> str:
     used, or the server ends or does not answer within `START_WAIT` seconds.
     """
     check_system()
-    path = socket_path(directory)
+    path = trusted_socket(directory)
     for left in reversed(range(STARTS)):
         try:
             _find_or_start(directory, path)
@@ -64,6 +75,15 @@ def ensure(directory: str) -> str:
         except (OSError, subprocess.SubprocessError) as error:
             raise EmbeddedUnavailable(f"The embedded server cannot be started in {directory}: {error}.") from error
     _await_loaded(directory, path)
+    return path
+
+
+def trusted_socket(directory: str) -> str:
+    """Return the socket of a directory; raises `EmbeddedUnavailable` where either could be another user's."""
+    if not is_new(directory):
+        check_directory(directory)
+    path = socket_path(directory)
+    check_socket(path)
     return path
 
 
@@ -84,7 +104,10 @@ def _find_or_start(directory: str, path: str) -> None:
 
 
 def probe(path: str) -> State:
-    """Return what answers at a socket; `busy` is a server that does not answer a PING within seconds."""
+    """Return what answers at a socket; `busy` is a server that does not answer a PING within seconds.
+
+    Raises `EmbeddedUnavailable` for a server of another user, to which nothing is sent.
+    """
     try:
         line = Line.to(path, timeout=5)
     except (TimeoutError, BlockingIOError):  # the latter: too many callers are waiting to be accepted
@@ -92,6 +115,7 @@ def probe(path: str) -> State:
     except OSError:
         return "absent"
     try:
+        check_peer(line.socket)
         return "loading" if line.ask("PING").startswith(b"-LOADING") else "ready"
     except TimeoutError:
         return "busy"

@@ -41,7 +41,8 @@ HANDOVER = 2.0
 
 def try_lock(path: str) -> int | None:
     """Return a descriptor that holds an exclusive lock on a file, or `None` when another one does. Raises `OSError`."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # A link in its place would have another file locked, or made.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -269,7 +269,7 @@ def test_an_unusable_directory_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     owned = tmp_path / "owned"
     owned.mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(os, "getuid", lambda: 4242)
+        patch.setattr(os, "geteuid", lambda: 4242)
         assert "belongs to another user" in failure_of(f"embedded:{owned}")
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda *_: False)
