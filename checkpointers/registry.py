@@ -182,9 +182,6 @@ class RegistryPlans(ReadPlans):
     def _plan_reconcile(self, thread_id: str, *, keep_seen: bool = False) -> Plan[None]:
         """Write what a reading of a thread says, unless a note has come meanwhile; one without checkpoints goes."""
         known = yield from self._plan_entry(thread_id)
-        if known is not None and known.error == UNREADABLE_ENTRY:
-            yield Call("HDEL", thread_id, (raw_of(thread_id),), keys=keys_of(thread_id)[:1])
-            known = None
         found = yield from self._plan_get(latest_of(thread_id))
         if found is None:
             if known is not None and not (keep_seen and not known.checkpoint_id):
@@ -285,37 +282,23 @@ def entries_of(flat: Sequence[bytes]) -> list[ThreadEntry]:
     """Return the entries of pairs of thread and what is stored for it."""
     found = []
     for thread, raw in zip(flat[::2], flat[1::2], strict=True):
-        thread_id = thread.decode("utf-8", "surrogatepass")
-        try:
-            found.append(_entry_of(thread_id, raw))
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError):
-            # Whoever changed it concerns this thread alone.
-            found.append(ThreadEntry(thread_id, "", 0.0, next=False, error=UNREADABLE_ENTRY))
+        told = json.loads(raw.decode("utf-8", "surrogatepass"))
+        # What was written belongs to the latest checkpoint or to one that is history.
+        now = told["w"] == told["c"] and bool(told["c"])
+        listed = [one for asked in told["i"].values() for one in asked] if now and isinstance(told["i"], dict) else []
+        asked = tuple(Asked(id_, tier, float(due) if due else None) for id_, tier, due in listed)
+        found.append(
+            ThreadEntry(
+                thread_id=thread.decode("utf-8", "surrogatepass"),
+                checkpoint_id=told["c"],
+                changed_at=int(told["t"]) / 1e6,
+                next=told["n"],
+                outcome=told["o"],
+                interrupts=tuple({one.id: one for one in asked}.values()),
+                error=told["e"] if now else "",
+            )
+        )
     return found
-
-
-UNREADABLE_ENTRY: Final = "its entry in the registry cannot be read; reconcile it (surefoot doctor --repair)"
-MOST_ENTRY: Final = 1_000_000
-"""Bytes of an entry: ids and tiers of the pending interrupts of one thread."""
-
-
-def _entry_of(thread_id: str, raw: bytes) -> ThreadEntry:
-    if len(raw) > MOST_ENTRY:
-        raise ValueError("no entry is that long")
-    told = json.loads(raw.decode("utf-8", "surrogatepass"))
-    # What was written belongs to the latest checkpoint or to one that is history.
-    now = told["w"] == told["c"] and bool(told["c"])
-    listed = [one for asked in told["i"].values() for one in asked] if now and isinstance(told["i"], dict) else []
-    asked = tuple(Asked(str(id_), str(tier), float(due) if due else None) for id_, tier, due in listed)
-    return ThreadEntry(
-        thread_id=thread_id,
-        checkpoint_id=str(told["c"]),
-        changed_at=int(told["t"]) / 1e6,
-        next=bool(told["n"]),
-        outcome=str(told["o"]),
-        interrupts=tuple({one.id: one for one in asked}.values()),
-        error=str(told["e"]) if now else "",
-    )
 
 
 def _due(entry: ThreadEntry) -> float:

@@ -34,10 +34,8 @@ from checkpointers import (
     thread_keys,
 )
 from checkpointers import _bounds as bounds
-from checkpointers._notes import keys_of
 from checkpointers._pack import _PREPARED, pack, unpack
 from checkpointers._watchdog import Line
-from checkpointers.registry import MOST_ENTRY, entries_of
 from nodes.call.redis_guard import RedisGuard
 from nodes.call.sealed import MOST_CHARACTERS, Kept
 from surefoot.store import open_store, record_key
@@ -214,35 +212,6 @@ def test_objects_are_counted_as_they_are(value: Any) -> None:
 @given(st.binary(max_size=500))
 def test_any_bytes_are_counted_without_an_error(data: bytes) -> None:
     assert bounds.count_objects(data, 10**9) <= len(data) + 1
-
-
-def entry(**more: Any) -> bytes:
-    return json.dumps({"c": "1", "n": False, "o": "", "w": "1", "e": "", "i": {}, "t": "5"} | more).encode()
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [b"", b"{", b"5", b"[]", b"{}", b"\xff", b"[" * 200_000, entry(t="soon"), entry(i={"a": [[1]]}), entry(i={"a": 5}),
-     entry(i={"a": [["x", "y", "due"]]}), entry(o="x" * MOST_ENTRY), entry(t="9" * 400)],
-)  # fmt: skip
-def test_an_entry_of_the_registry_that_cannot_be_read_is_that_of_one_thread(raw: bytes) -> None:
-    good, bad = entries_of([b"good", entry(), b"bad", raw])
-    assert (good.thread_id, good.changed_at, good.error) == ("good", 5e-6, "")
-    assert bad.thread_id == "bad"
-    assert "cannot be read" in bad.error
-
-
-async def test_such_an_entry_is_mended_from_the_checkpoints(valkey_url: str) -> None:
-    with RedisSaver.from_url(valkey_url, registry=True) as saver, connect(valkey_url) as client:
-        put_values(saver, config_of("mended"), outcome="done")
-        client.hset(keys_of("mended")[0], "mended", b"no entry")
-        found = saver.find_thread("mended")
-        assert found is not None
-        assert "cannot be read" in found.error
-        saver.reconcile(["mended"])
-        found = saver.find_thread("mended")
-        assert found is not None
-        assert (found.error, found.outcome) == ("", "done")
 
 
 ANSWER = {"answer": {"text": "hi"}, "cost": 3, "unmetered": False}
