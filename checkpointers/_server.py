@@ -10,11 +10,13 @@ as it lives, through an inherited descriptor), `watch.lock` (held by the watchdo
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -73,7 +75,9 @@ def ensure(directory: str) -> str:
             if not left:
                 raise
         except (OSError, subprocess.SubprocessError) as error:
-            raise EmbeddedUnavailable(f"The embedded server cannot be started in {directory}: {error}.") from error
+            why = _disk_reason(error, directory) if isinstance(error, OSError) else ""
+            why = why or f"The embedded server cannot be started in {directory}: {error}."
+            raise EmbeddedUnavailable(why) from error
     _await_loaded(directory, path)
     return path
 
@@ -296,9 +300,37 @@ def _await_loaded(directory: str, path: str) -> None:
 def _failure(directory: str, log: str) -> str:
     """Return one line that says why a server ended while it started."""
     if "No space left" in log:
-        return f"The embedded server cannot start: the disk of {directory} is full."
+        return _disk_reason(OSError(errno.ENOSPC, ""), directory)
     if "Permission denied" in log or "Read-only file system" in log:
-        return f"The embedded server cannot start: {directory} is not writable."
+        return _disk_reason(OSError(errno.EACCES, ""), directory)
     lines = [_LOG_PREFIX.sub("", line.strip()) for line in log.splitlines() if line.strip()]
+    # A full disk has no room for the reason either.
+    found = "" if lines else _tried(directory)
     reason = lines[-1] if lines else "it gave no reason"
-    return f"The embedded server in {directory} ended while it started: {reason}"
+    return found or f"The embedded server in {directory} ended while it started: {reason}"
+
+
+def _tried(directory: str) -> str:
+    """Return why nothing can be written to a directory, or an empty text."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(bytes(_TRIED_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return _disk_reason(error, directory)
+    return ""
+
+
+_TRIED_BYTES = 65_536
+"""More than a server writes while it starts on no data."""
+
+
+def _disk_reason(error: OSError, directory: str) -> str:
+    """Return one line about a disk that takes nothing more, an empty text for any other failure."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what = "its quota is used up" if error.errno == errno.EDQUOT else f"the disk of {directory} is full"
+        return f"The embedded server cannot start: {what}. Free some space, or name another directory."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"The embedded server cannot start: {directory} is not writable."
+    return ""

@@ -85,7 +85,7 @@ def test_what_is_wrong_with_a_folder_is_one_line(cli: Cli, folder: Path) -> None
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
 def test_a_file_that_may_not_be_read_is_told_by_its_run(cli: Cli, folder: Path) -> None:
     (folder / "a.txt").chmod(0)
-    rows = run(cli, folder)
+    rows = run(cli, folder, "--namespace", "closed")
     assert "cannot be opened" in json.dumps(rows["a.txt"])
 
 
