@@ -26,6 +26,8 @@ _MARKS: Final = re.compile(_MARK)
 _VALUE: Final = rf"(?:{_MARK}|[^\s'\",;)}}\]])+"
 """A value up to what ends one in JSON, Python, a query or a sentence; a mark within it does not end it."""
 
+# Forms of keys as their makers document them: OpenAI, Anthropic, Stripe, Groq, Slack, GitHub, GitLab; Hugging Face,
+# LangSmith, xAI, Perplexity, NVIDIA, Replicate, Databricks; AWS and Google.
 _PATTERNS: Final = (
     (
         (
@@ -43,8 +45,9 @@ _PATTERNS: Final = (
         ),
         HIDDEN,
     ),
-    (r"\b(?P<secret>(?:sk|pk|rk|gsk|xoxb|xoxp|ghp|gho|github_pat|glpat|key)[-_][\w\-*.]{6,})", HIDDEN),
-    (r"\b(?P<secret>AKIA[A-Z0-9]{12,})", HIDDEN),
+    (r"\b(?P<secret>(?:sk|pk|rk|gsk|xox[abprs]|gh[oprsu]|github_pat|glpat|key)[-_][\w\-*.]{6,})", HIDDEN),
+    (r"\b(?P<secret>(?:hf|lsv2|xai|pplx|nvapi|r8|dapi)[-_]?[\w-]{16,})", HIDDEN),
+    (r"\b(?P<secret>AKIA[A-Z0-9]{12,}|AIza[\w-]{30,})", HIDDEN),
     (r"\b(?P<secret>eyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?)", HIDDEN),
     (r"(?P<secret>[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8})", "[e-mail]"),
     (r"\b(?P<secret>[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?)\b", "[number]"),

@@ -72,7 +72,7 @@ async def examine(**asked: Unpack[WhatToDo]) -> list[Finding]:
         current = settings()
     except Exception as error:
         return [*findings, Finding(name="settings", level="fail", told=redact(str(error)))]
-    findings += [_settings(current), _tracing(), *_provider(current), *await _endpoint(current)]
+    findings += [_settings(current), *_env_file(), _tracing(), *_provider(current), *await _endpoint(current)]
     return findings + await _server(current, asked)
 
 
@@ -141,6 +141,25 @@ def _settings(current: Settings) -> Finding:
         shown.append(f"{name} {'(set, hidden)' if hidden else told}")
     source = " (with .env of this folder)" if Path(".env").is_file() else ""
     return Finding(name="settings", level="ok", told=", ".join(shown) + source)
+
+
+def _env_file() -> list[Finding]:
+    """Look whether others can read or change the settings of this folder: keys, and where they are sent."""
+    try:
+        found = Path(".env").stat()
+    except OSError:
+        return []
+    trouble = []
+    if found.st_uid not in (os.geteuid(), 0):
+        trouble.append(f"belongs to another user ({found.st_uid}), who can change where keys are sent")
+    if found.st_mode & 0o022:
+        trouble.append("can be changed by other users, who then say where keys are sent")
+    elif found.st_mode & 0o044 and "KEY" in Path(".env").read_text(encoding="utf-8", errors="replace").upper():
+        trouble.append("holds keys and can be read by other users")
+    if not trouble:
+        return []
+    told = f".env of this folder {' and '.join(trouble)}"
+    return [Finding(name="env file", level="warn", told=told, advice="chmod 600 .env")]
 
 
 def _tracing() -> Finding:

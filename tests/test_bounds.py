@@ -121,6 +121,14 @@ def test_a_frame_that_declares_another_size_or_none_is_damaged(size: int) -> Non
         unpack(b"M" + lying)
 
 
+def test_a_header_that_declares_more_than_there_is_makes_no_room_for_it() -> None:
+    whole = frame_of(ormsgpack.packb("hello " * 50))
+    # RFC 8878: eight bytes of content size, one segment, a checksum.
+    lying = bytes((0xC0 | 0x20 | 0x04,)) + (2**40).to_bytes(8, "little") + whole[2:]
+    with pytest.raises(bounds.TooLarge, match=r"it takes 1,099,511\.6 MB unpacked"):
+        unpack(b"M" + lying)
+
+
 def test_what_could_not_be_read_back_is_not_written(valkey_url: str) -> None:
     with RedisSaver.from_url(valkey_url) as saver:
         for value in ("x" * (65 * MB), [{} for _ in range(5 * MB)]):

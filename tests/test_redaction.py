@@ -33,6 +33,7 @@ SECRET = "hunter2hunter2"
         "redis://SECRET@host",
         "password = 'two SECRET words'",
         "client_secret:SECRET",
+        "'404 Not Found' for url 'https://models.example/v1beta/models/m:generateContent?key=SECRET'",
     ],
 )
 def test_a_secret_is_removed_in_every_form(text: str) -> None:
@@ -43,7 +44,9 @@ def test_a_secret_is_removed_in_every_form(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["sk-proj-abcdef123456", "ghp_abcdefghij1234", "AKIAIOSFODNN7EXAMPLE", "eyJhbGciOiJ9.eyJzdWIi.c2ln",
+    ["sk-proj-abcdef123456", "AIzaSyA-1234567890abcdefghijklmnopqrstu", "hf_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789",
+     "lsv2_pt_0123456789abcdef0123456789abcdef_0123456789", "xai-0123456789abcdef0123456789", "ghs_abcdefghij1234",
+     "ghp_abcdefghij1234", "AKIAIOSFODNN7EXAMPLE", "eyJhbGciOiJ9.eyJzdWIi.c2ln",
      "jane.doe@example.com", "+49 170 1234567", "DE89 3704 0044 0532 0130 00", "4111 1111 1111 1111"],
 )  # fmt: skip
 def test_what_looks_like_a_key_or_a_person_is_removed(text: str) -> None:

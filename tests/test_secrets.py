@@ -26,6 +26,7 @@ from nodes.call.chat import chat_model
 from nodes.call.endpoint import endpoint_for, host_of
 from nodes.call.redis_line import make_client as make_guard_client
 from nodes.errors import ConfigurationError
+from state import mask_url, redact
 from surefoot.settings import Settings
 from surefoot.testing import OpenAIEndpoint
 
@@ -68,6 +69,24 @@ def use(url: str) -> None:
     with RedisSaver.from_url(url) as saver:
         assert has_none(repr(saver))
         saver.get(config_of("t"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        # A password that ends with a number sign (celery/celery#7864).
+        "redis://:zebra-otter#@127.0.0.1:6379/0",
+        # One with a comma, at which a compose file has cut the variable (FuzzyGrim/Yamtrack#554).
+        "redis://ida:zebra-otter", "redis+cluster://:zebra,otter@127.0.0.1:1,127.0.0.1:2",
+        # One with slashes, as some clouds make them (jazzband/django-redis#114).
+        "redis://:zebra/otter+zebra//otter=@127.0.0.1:6379/0", "rediss://zebra/otter=@127.0.0.1:6380",
+    ],
+)  # fmt: skip
+def test_passwords_that_broke_the_urls_of_others_are_not_shown(url: str) -> None:
+    with pytest.raises(Exception) as caught:
+        use(url)
+    assert has_none(str(caught.value) + repr(caught.value))
+    assert has_none(mask_url(url) + redact(f"no: {url}"))
 
 
 @pytest.mark.parametrize("password", ["pa/ss", "p@ss", "p#ss", "p?ss", "p%ss", "p:ss", "p[ss]", "p s"])
