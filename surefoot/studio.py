@@ -118,7 +118,8 @@ async def _show(client: LangGraphClient, record: ThreadRecord, server: str) -> S
         ) from None
     if not state["checkpoint"].get("checkpoint_id"):
         raise UsageError(
-            f"the server at {mask_url(server)} has no checkpoint of {record.key}: start it with the same SUREFOOT_REDIS_URL"
+            f"the server at {mask_url(server)} has no checkpoint of {record.key}: start it with the same "
+            "SUREFOOT_REDIS_URL"
         )
     # The browser asks for user and password by itself; a link is passed on, and stands in histories.
     parts = urlsplit(server)
