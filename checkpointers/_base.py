@@ -10,7 +10,7 @@ import copy
 import random
 from collections.abc import Callable, Collection, Generator, Iterable
 from datetime import timedelta
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -18,15 +18,17 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ._arguments import types_of
-from ._codec import escape, frame
+from ._bounds import TooLarge
+from ._codec import escape, frame, unescape
 from ._logs import Logs
 from ._pack import pack, unpack
 from ._scripts import Argument, Call, Reply, Script
 from ._sealing import body_of
 from ._serial import AllowedType, SafeSerializer, type_names
 from .encryption import Encryption, NoKey
-from .errors import KeyMissing, RecordDamaged, ValueNotStorable
+from .errors import KeyMissing, RecordDamaged, RecordTooLarge, ValueNotStorable
 
+_NUL: Final = b"\0"
 T = TypeVar("T")
 Place = tuple[str, *tuple[bytes, ...]]
 """Where a record stands: the thread, and what names it there. An encrypted one is bound to it."""
@@ -140,6 +142,8 @@ class SaverBase(BaseCheckpointSaver[str]):
         """Rebuild a value; raises `RecordDamaged` with the thread, and `TypeNotAllowed`."""
         try:
             return self.serde.loads_typed(unpack(self._open(data, place)))
+        except TooLarge as error:
+            raise damaged(place[0], TooLarge(f"{_told(place)}: {error}")) from error
         except ValueError as error:
             raise damaged(place[0], error) from error
 
@@ -188,7 +192,18 @@ def _bound(place: Place) -> bytes:
     return frame((escape(place[0]), *place[1:]))
 
 
+def _told(place: Place) -> str:
+    """Return what stands at a place, for a message; a checkpoint's own place is known only where there are keys."""
+    names = list(place[1:])
+    kind = names[-1] if names else b""
+    if kind in (b"value", b"segment"):
+        return f"the value of {unescape(names[1].partition(_NUL)[0])!r}"
+    if kind == b"write":
+        return f"a write to {unescape(names[-2])!r}"
+    return "its metadata" if kind == b"metadata" else "the checkpoint"
+
+
 def damaged(thread_id: str, error: Exception) -> RecordDamaged:
     """Return the error of a record that cannot be read."""
-    kind = KeyMissing if isinstance(error, NoKey) else RecordDamaged
+    kind = KeyMissing if isinstance(error, NoKey) else RecordTooLarge if isinstance(error, TooLarge) else RecordDamaged
     return kind(f"Thread {thread_id!r} holds a record that cannot be read: {error}.")

@@ -23,8 +23,8 @@ from redis.sentinel import Sentinel
 
 from . import embedded
 from ._failures import FAILURES, explain
-from ._urls import Server, server_of, without_password
-from .errors import EmbeddedUnavailable, UnsupportedUrl
+from ._urls import Server, server_of, unreadable
+from .errors import EmbeddedUnavailable
 
 POOL_SIZE = 64
 """Connections of one client. Callers beyond it wait for one (`POOL_WAIT` seconds) instead of failing."""
@@ -107,8 +107,8 @@ def make_client(url: str) -> Client:
     else:
         try:
             pool = redis.BlockingConnectionPool.from_url(url, **options)
-        except ValueError as error:
-            raise UnsupportedUrl(f"{without_password(url)!r} cannot be read as a URL: {error}.") from None
+        except ValueError:
+            raise unreadable(url) from None
     return redis.Redis.from_pool(pool)
 
 
@@ -135,8 +135,8 @@ def make_async_client(url: str) -> AsyncClient:
     else:
         try:
             pool = aredis.BlockingConnectionPool.from_url(url, **options)
-        except ValueError as error:
-            raise UnsupportedUrl(f"{without_password(url)!r} cannot be read as a URL: {error}.") from None
+        except ValueError:
+            raise unreadable(url) from None
     return aredis.Redis.from_pool(pool)
 
 

@@ -13,11 +13,13 @@ import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import is_
 from typing import Any, Final
 
 from ._marks import CONTAINER, Marks
+from .errors import ValueNotStorable
 
 LEAST: Final = 512
 """Bytes of a stored list below which it is no log: a directory and segments would be longer."""
@@ -76,10 +78,12 @@ def longer(log: Log, value: Sequence[Any], marks: Marks, dump: Callable[[int, li
     has = len(log.elements)
     starts, single, merged, packed, first = (*log.starts, has), log.single + 1, b"", b"", 0
     if single >= SEGMENTS:
-        starts, single = starts[: 1 - single], 0
-        first = starts[-1]
-        merged = dump(first, list(value[first:]))
-    else:
+        single, left = 0, starts[: -log.single]
+        # Segments that are too large together stay what they are.
+        with suppress(ValueNotStorable):
+            merged = dump(left[-1], list(value[left[-1] :]))
+            starts, first = left, left[-1]
+    if not merged:
         packed = dump(has, list(value[has:]))
     head = log.id + _APPEND.pack(has, len(value) - has, first, len(merged))
     return Log(log.id, starts, single, tuple(value), log.marks + marks), head + packed + merged

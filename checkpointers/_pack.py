@@ -11,11 +11,14 @@ from typing import Final
 
 import zstandard
 
+from ._bounds import check_objects, check_size
 from .encryption import SEALED, NoKey
 
 CODES: Final = {"msgpack": b"m", "null": b"n", "bytes": b"b", "bytearray": b"a", "typed": b"t"}
 _TAGS: Final = {code[0]: tag for tag, code in CODES.items()}
 _OTHER: Final = b"o"
+_FLAT: Final = frozenset({"null", "bytes", "bytearray"})
+"""Tags whose bytes stand for themselves; those of any other in `CODES` are MessagePack."""
 LEAST: Final = 96
 """Bytes below which nothing is gained."""
 
@@ -56,9 +59,10 @@ _PRESSES: Final = _Presses()
 
 
 def pack(typed: tuple[str, bytes]) -> bytes:
-    """Pack what a serializer's `dumps_typed` returns."""
+    """Pack what a serializer's `dumps_typed` returns; raises `TooLarge` for what `unpack` would refuse."""
     tag, data = typed
     code = CODES.get(tag)
+    check(tag, data)
     if code is None:
         code, data = _OTHER, tag.encode() + b"\0" + data
     if len(data) >= LEAST:
@@ -69,20 +73,42 @@ def pack(typed: tuple[str, bytes]) -> bytes:
 
 
 def unpack(packed: bytes) -> tuple[str, bytes]:
-    """Undo `pack`; raises `ValueError` for bytes that it never makes."""
+    """Undo `pack`; raises `ValueError` for bytes that it never makes, and `TooLarge` before they take up memory."""
     first, data = packed[:1], packed[1:]
     code = first.lower()
     if first != code:
         try:
+            check_size(_declared(data), len(packed))
             data = _PRESSES.reader.decompress(data, allow_extra_data=False)
         except (zstandard.ZstdError, MemoryError) as error:
             raise ValueError(f"compressed bytes are damaged ({error})") from None
     if code == _OTHER:
-        tag, _, data = data.partition(b"\0")
-        return tag.decode(), data
+        name, _, data = data.partition(b"\0")
+        check_size(len(data))
+        return name.decode(), data
     if not code or code[0] not in _TAGS:
         if first == SEALED:
             name = data[1 : 1 + data[0]].decode(errors="replace") if data else ""
             raise NoKey("it is encrypted, and the saver has no keys", name)
         raise ValueError("the kind of its bytes is unknown")
-    return _TAGS[code[0]], data
+    tag = _TAGS[code[0]]
+    check(tag, data)
+    return tag, data
+
+
+def check(tag: str, data: bytes) -> None:
+    """Raise `TooLarge` for a serialized value that has more bytes or objects than one may have."""
+    check_size(len(data))
+    if tag in CODES and tag not in _FLAT:
+        check_objects(data)
+
+
+def _declared(data: bytes) -> int:
+    """Return the size that a frame says it has unpacked, which the decompressor makes room for and holds it to.
+
+    Every frame of ours says so; one that does not is damaged.
+    """
+    size: int = zstandard.get_frame_parameters(data, format=zstandard.FORMAT_ZSTD1_MAGICLESS).content_size
+    if size in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR):
+        raise ValueError("compressed bytes are damaged (they do not declare their size)")
+    return size

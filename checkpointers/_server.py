@@ -10,11 +10,13 @@ as it lives, through an inherited descriptor), `watch.lock` (held by the watchdo
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +24,18 @@ from pathlib import Path
 from typing import Literal
 
 from . import _watchdog
-from ._place import binary, check_private, check_system, prepare, record_socket, socket_path
+from ._place import (
+    binary,
+    check_directory,
+    check_peer,
+    check_private,
+    check_socket,
+    check_system,
+    is_new,
+    prepare,
+    record_socket,
+    socket_path,
+)
 from ._watchdog import LOCK, SERVER_LOCK, WATCH_LOCK, Line, try_lock
 from .errors import EmbeddedUnavailable
 
@@ -53,7 +66,7 @@ def ensure(directory: str) -> str:
     used, or the server ends or does not answer within `START_WAIT` seconds.
     """
     check_system()
-    path = socket_path(directory)
+    path = trusted_socket(directory)
     for left in reversed(range(STARTS)):
         try:
             _find_or_start(directory, path)
@@ -62,8 +75,19 @@ def ensure(directory: str) -> str:
             if not left:
                 raise
         except (OSError, subprocess.SubprocessError) as error:
-            raise EmbeddedUnavailable(f"The embedded server cannot be started in {directory}: {error}.") from error
+            why = _disk_reason(error, directory) if isinstance(error, OSError) else ""
+            why = why or f"The embedded server cannot be started in {directory}: {error}."
+            raise EmbeddedUnavailable(why) from error
     _await_loaded(directory, path)
+    return path
+
+
+def trusted_socket(directory: str) -> str:
+    """Return the socket of a directory; raises `EmbeddedUnavailable` where either could be another user's."""
+    if not is_new(directory):
+        check_directory(directory)
+    path = socket_path(directory)
+    check_socket(path)
     return path
 
 
@@ -84,7 +108,10 @@ def _find_or_start(directory: str, path: str) -> None:
 
 
 def probe(path: str) -> State:
-    """Return what answers at a socket; `busy` is a server that does not answer a PING within seconds."""
+    """Return what answers at a socket; `busy` is a server that does not answer a PING within seconds.
+
+    Raises `EmbeddedUnavailable` for a server of another user, to which nothing is sent.
+    """
     try:
         line = Line.to(path, timeout=5)
     except (TimeoutError, BlockingIOError):  # the latter: too many callers are waiting to be accepted
@@ -92,6 +119,7 @@ def probe(path: str) -> State:
     except OSError:
         return "absent"
     try:
+        check_peer(line.socket)
         return "loading" if line.ask("PING").startswith(b"-LOADING") else "ready"
     except TimeoutError:
         return "busy"
@@ -272,9 +300,37 @@ def _await_loaded(directory: str, path: str) -> None:
 def _failure(directory: str, log: str) -> str:
     """Return one line that says why a server ended while it started."""
     if "No space left" in log:
-        return f"The embedded server cannot start: the disk of {directory} is full."
+        return _disk_reason(OSError(errno.ENOSPC, ""), directory)
     if "Permission denied" in log or "Read-only file system" in log:
-        return f"The embedded server cannot start: {directory} is not writable."
+        return _disk_reason(OSError(errno.EACCES, ""), directory)
     lines = [_LOG_PREFIX.sub("", line.strip()) for line in log.splitlines() if line.strip()]
+    # A full disk has no room for the reason either.
+    found = "" if lines else _tried(directory)
     reason = lines[-1] if lines else "it gave no reason"
-    return f"The embedded server in {directory} ended while it started: {reason}"
+    return found or f"The embedded server in {directory} ended while it started: {reason}"
+
+
+def _tried(directory: str) -> str:
+    """Return why nothing can be written to a directory, or an empty text."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(bytes(_TRIED_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return _disk_reason(error, directory)
+    return ""
+
+
+_TRIED_BYTES = 65_536
+"""More than a server writes while it starts on no data."""
+
+
+def _disk_reason(error: OSError, directory: str) -> str:
+    """Return one line about a disk that takes nothing more, an empty text for any other failure."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what = "its quota is used up" if error.errno == errno.EDQUOT else f"the disk of {directory} is full"
+        return f"The embedded server cannot start: {what}. Free some space, or name another directory."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"The embedded server cannot start: {directory} is not writable."
+    return ""

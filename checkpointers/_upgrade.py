@@ -13,7 +13,7 @@ from typing import Any, Final
 import ormsgpack
 
 from ._codec import frame, unframe
-from ._pack import pack
+from ._pack import check, pack
 
 OLD: Final = b"1"
 _WRITE: Final = struct.Struct(">iII")
@@ -71,7 +71,9 @@ def _checkpoint(
     dump: Callable[[Any], bytes],
 ) -> bytes:
     parent, refs, histories, run, body, metadata = unframe(record)
-    stated = load(_typed(body))
+    typed = _typed(body)
+    check(*typed)
+    stated = load(typed)
     for name in ("channel_versions", "id"):
         stated.pop(name, None)
     # The namespace is not part of an entry of refs.

@@ -32,13 +32,17 @@ WATCH_LOCK = "watch.lock"
 ANSWER_WAIT = 60.0
 """Seconds that a server may take for an answer while somebody else keeps it busy."""
 
+MOST_REPLY = 16_000_000
+"""Bytes of an answer to what is asked here, such as a list of 50,000 clients; a longer one is none of our server's."""
+
 HANDOVER = 2.0
 """Seconds to wait for the watchdog of a server that just died, which lets go at once."""
 
 
 def try_lock(path: str) -> int | None:
     """Return a descriptor that holds an exclusive lock on a file, or `None` when another one does. Raises `OSError`."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # A link in its place would have another file locked, or made.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -78,11 +82,14 @@ class Line:
             data = word.encode()
             parts.append(b"$%d\r\n%s\r\n" % (len(data), data))
         self.socket.sendall(b"".join(parts))
-        head = self.stream.readline()
+        head = self.stream.readline(MOST_REPLY)
         if not head.endswith(b"\r\n"):
             raise EOFError("the server closed the connection")
         if head[:1] == b"$":
-            return self.stream.read(int(head[1:]) + 2)[:-2]
+            size = int(head[1:]) if head[1:-2].isdigit() else MOST_REPLY
+            if size >= MOST_REPLY:
+                raise EOFError("it does not answer as a server of ours does")
+            return self.stream.read(size + 2)[:-2]
         return head[:-2] if head[:1] == b"-" else head[1:-2]
 
     def close(self) -> None:

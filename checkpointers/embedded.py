@@ -20,8 +20,8 @@ import redis
 from redis.asyncio.connection import UnixDomainSocketConnection as AsyncUnixConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from ._place import socket_path
-from ._server import IDLE_SECONDS, IDLE_VARIABLE, ensure, probe
+from ._place import check_peer
+from ._server import IDLE_SECONDS, IDLE_VARIABLE, ensure, probe, trusted_socket
 from ._watchdog import Line
 from .errors import EmbeddedUnavailable
 
@@ -63,12 +63,13 @@ def directory_of(url: str) -> str:
 def server_pid(directory: str) -> int | None:
     """Return the process id of the directory's running server, or `None`."""
     try:
-        line = Line.to(socket_path(directory), timeout=5)
-    except OSError:
+        line = Line.to(trusted_socket(directory), timeout=5)
+    except (OSError, EmbeddedUnavailable):
         return None
     try:
+        check_peer(line.socket)
         rows = line.ask("INFO", "server").splitlines()
-    except (OSError, EOFError):
+    except (OSError, EOFError, EmbeddedUnavailable):
         return None
     finally:
         line.close()
@@ -87,7 +88,13 @@ class EmbeddedConnection(redis.UnixDomainSocketConnection):
             self.path = ensure(self.directory)
         except EmbeddedUnavailable as error:
             raise RedisConnectionError(str(error)) from error
-        return super()._connect()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+        connected = super()._connect()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+        try:
+            check_peer(connected)
+        except EmbeddedUnavailable as error:
+            connected.close()
+            raise RedisConnectionError(str(error)) from error
+        return connected
 
 
 class AsyncEmbeddedConnection(AsyncUnixConnection):
@@ -103,3 +110,9 @@ class AsyncEmbeddedConnection(AsyncUnixConnection):
         except EmbeddedUnavailable as error:
             raise RedisConnectionError(str(error)) from error
         await super()._connect()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+        try:
+            # Connecting has set it.
+            check_peer(self._writer.get_extra_info("socket"))  # type: ignore[union-attr]
+        except EmbeddedUnavailable as error:
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError(str(error)) from error

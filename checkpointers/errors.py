@@ -13,7 +13,8 @@ the server could not be asked.
     ├── ThreadConflict            what is stored already stands against it: nothing was changed
     ├── LeaseLost                 the lease has expired, and somebody else has taken it since: nothing was written
     ├── RecordDamaged             a stored record was changed, cut off, or is not encrypted as it has to be
-    │   └── KeyMissing            it is encrypted, and its key is not among those that the saver has
+    │   ├── KeyMissing            it is encrypted, and its key is not among those that the saver has
+    │   └── RecordTooLarge        it takes more memory unpacked than a value may
     ├── TypeNotAllowed            a stored type is not in the allow-list, or can no longer be rebuilt
     ├── ValueNotStorable          a value cannot be written in a form that is safe to read back
     ├── UnsupportedUrl            the URL is of no known form (also a ValueError)
@@ -80,6 +81,10 @@ class RecordDamaged(SaverError):
 
 class KeyMissing(RecordDamaged):
     """A stored record is encrypted with a key that the saver does not have."""
+
+
+class RecordTooLarge(RecordDamaged):
+    """A stored record takes more memory unpacked than a value may take: `SUREFOOT_MAX_VALUE_BYTES`."""
 
 
 class TypeNotAllowed(SaverError):

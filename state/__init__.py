@@ -9,12 +9,10 @@ from state.records import (
     Outcome,
     Provenance,
     Record,
-    Redacted,
     Spend,
     Verdict,
-    redact,
-    scrub,
 )
+from state.redaction import Redacted, has_stray_credentials, hide_secrets, mask_url, redact, scrub
 from state.review import ActionRequest, DecisionRecord, ReviewConfig, ReviewDecision, ReviewRequest
 from state.run import RunContext, RunFields, RunState
 from state.support import CATEGORIES, URGENCIES, Category, SupportInput, SupportState, Team, Urgency
@@ -50,6 +48,9 @@ __all__ = [
     "Urgency",
     "Verdict",
     "describe",
+    "has_stray_credentials",
+    "hide_secrets",
+    "mask_url",
     "redact",
     "scrub",
 ]

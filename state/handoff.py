@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from state.channels import Appended, Checked
-from state.records import Record, Redacted
+from state.records import Record
+from state.redaction import Redacted
 from state.run import RunState
 
 

@@ -6,10 +6,11 @@ Fields have defaults and are only ever loosened between versions, so that old th
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+
+from state.redaction import Redacted
 
 Outcome = Literal[
     "ok",
@@ -26,57 +27,6 @@ Outcome = Literal[
     "crashed",
 ]
 """How one attempt ended."""
-
-ERROR_LIMIT = 200
-"""Most characters of an error text that are stored: enough to act on, too few to hold a document."""
-
-SCAN_LIMIT = 4096
-"""Most characters of a text that are searched for secrets; what follows is dropped before it is looked at."""
-
-_SECRETS = (
-    (
-        re.compile(
-            r"(?i)\b(authorization[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?:basic|bearer|token)?)\s{1,4}"
-            r"[^\s'\",;]+"
-        ),
-        r"\1 [redacted]",
-    ),
-    (re.compile(r"(?i)\b(bearer)\s{1,4}[\w.~+/=*-]{8,}"), r"\1 [redacted]"),
-    # `api_key=x`, `"password": "x"`, `OPENAI_API_KEY: x`, `access_token='x'`, `API key provided: x`.
-    (
-        re.compile(
-            r"(?i)((?:api[ _-]?key|token|passw(?:or)?d|secret|credentials?)(?: provided)?"
-            r"[\"']?\s{0,4}[=:]\s{0,4})"
-            r"(?:\"[^\"]*\"?|'[^']*'?|[^\s'\",;)}\]]+)"
-        ),
-        r"\1[redacted]",
-    ),
-    (re.compile(r"\b(?:sk|pk|rk|gsk|xoxb|xoxp|ghp|gho|github_pat|glpat|key)[-_][\w\-*.]{6,}"), "[redacted]"),
-    (re.compile(r"\bAKIA[A-Z0-9]{12,}"), "[redacted]"),
-    (re.compile(r"\beyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?"), "[redacted]"),
-    (re.compile(r"://[^\s/@]{1,200}@"), "://[redacted]@"),
-    (re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}"), "[e-mail]"),
-    (re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), "[number]"),
-    (re.compile(r"(?<!\w)\+?\d(?:[ ()./-]{0,2}\d){8,18}(?!\w)"), "[number]"),
-)
-
-
-def scrub(text: str) -> str:
-    """Remove keys, passwords, tokens, e-mail addresses and long numbers from a text of at most `SCAN_LIMIT`."""
-    text = text[:SCAN_LIMIT]
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
-
-
-def redact(text: str) -> str:
-    """Scrub a text and cut it to one line of `ERROR_LIMIT` characters."""
-    text = " ".join(scrub(text).split())
-    return text if len(text) <= ERROR_LIMIT else text[: ERROR_LIMIT - 1] + "…"
-
-
-Redacted = Annotated[str, AfterValidator(redact)]
-"""A text that is redacted and shortened whenever it enters a record."""
 
 
 class Record(BaseModel):

@@ -12,7 +12,8 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from state.records import Record, Redacted, redact
+from state.records import Record
+from state.redaction import Redacted, redact
 
 DecisionType = Literal["accept", "edit", "response", "reject"]
 

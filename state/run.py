@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 from typing_extensions import TypedDict
 
 from state.channels import Appended, Checked, Merged, Sticky
-from state.records import Attempt, DecisionMade, Failure, Provenance, Redacted, Spend, Verdict
+from state.records import Attempt, DecisionMade, Failure, Provenance, Spend, Verdict
+from state.redaction import Redacted
 from state.review import DecisionRecord
 from state.strict import Strict
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from pydantic import BaseModel, SecretStr
 
-from state import redact
+from state import mask_url, redact
 from surefoot.shadow import shadows
 from surefoot.words import count, one_line
 
@@ -72,7 +72,7 @@ async def examine(**asked: Unpack[WhatToDo]) -> list[Finding]:
         current = settings()
     except Exception as error:
         return [*findings, Finding(name="settings", level="fail", told=redact(str(error)))]
-    findings += [_settings(current), _tracing(), *_provider(current), *await _endpoint(current)]
+    findings += [_settings(current), *_env_file(), _tracing(), *_provider(current), *await _endpoint(current)]
     return findings + await _server(current, asked)
 
 
@@ -134,10 +134,32 @@ def _settings(current: Settings) -> Finding:
         if value in (None, "", {}):
             continue
         hidden = isinstance(value, SecretStr) or any(word in name for word in ("key", "token", "secret", "password"))
-        told = f"for {', '.join(map(str, value))}" if isinstance(value, dict) else redact(str(value))
+        if isinstance(value, dict):
+            told = f"for {', '.join(map(str, value))}"
+        else:
+            told = mask_url(value) if name.endswith("_url") else redact(str(value))
         shown.append(f"{name} {'(set, hidden)' if hidden else told}")
     source = " (with .env of this folder)" if Path(".env").is_file() else ""
     return Finding(name="settings", level="ok", told=", ".join(shown) + source)
+
+
+def _env_file() -> list[Finding]:
+    """Look whether others can read or change the settings of this folder: keys, and where they are sent."""
+    try:
+        found = Path(".env").stat()
+    except OSError:
+        return []
+    trouble = []
+    if found.st_uid not in (os.geteuid(), 0):
+        trouble.append(f"belongs to another user ({found.st_uid}), who can change where keys are sent")
+    if found.st_mode & 0o022:
+        trouble.append("can be changed by other users, who then say where keys are sent")
+    elif found.st_mode & 0o044 and "KEY" in Path(".env").read_text(encoding="utf-8", errors="replace").upper():
+        trouble.append("holds keys and can be read by other users")
+    if not trouble:
+        return []
+    told = f".env of this folder {' and '.join(trouble)}"
+    return [Finding(name="env file", level="warn", told=told, advice="chmod 600 .env")]
 
 
 def _tracing() -> Finding:
@@ -191,7 +213,8 @@ async def _endpoint(current: Settings) -> list[Finding]:
     try:
         endpoint = endpoint_for("", current)
         async with httpx.AsyncClient(timeout=ENDPOINT_WAIT_S) as client:
-            answer = await client.get(f"{endpoint.url}/models", headers={"Authorization": f"Bearer {endpoint.key}"})
+            authorization = endpoint.authorization or f"Bearer {endpoint.key}"
+            answer = await client.get(f"{endpoint.url}/models", headers={"Authorization": authorization})
     except ConfigurationError as error:
         return [Finding(name="endpoint", level="fail", told=str(error))]
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:

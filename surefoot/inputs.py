@@ -7,11 +7,12 @@ at all raises `UsageError`.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import stat
 import unicodedata
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, TypeAlias
 
@@ -21,7 +22,7 @@ from nodes.task import hash_of
 from state import describe
 from state.strict import nearest
 from surefoot.errors import UsageError
-from surefoot.folders import files_of
+from surefoot.folders import LeftOut, files_of, kind_of
 from surefoot.tables import looks_like_csv, read_csv
 from surefoot.words import one_line
 
@@ -60,6 +61,12 @@ class BadLine:
 
     line: int
     reason: str
+    file: str = ""
+    """The file that it is about, of a folder."""
+
+    def place(self, source: str) -> str:
+        """Say where it stands: `tickets.jsonl:7`, or a file of a folder."""
+        return f"{source.rstrip('/')}/{one_line(self.file)}" if self.file else f"{source}:{self.line}"
 
 
 Raw: TypeAlias = tuple[int, Any]
@@ -76,6 +83,9 @@ def read_items(source: str | Path, pipeline: Pipeline, stdin: TextIO) -> Iterato
     for line, raw in _raw_items(source, stdin, pipeline):
         empty = False
         item = raw if isinstance(raw, BadLine) else check_item(raw, line, pipeline)
+        if isinstance(item, BadLine) and isinstance(raw, dict) and "digest" in raw:
+            # Of a folder the name tells more than the number.
+            item = replace(item, file=str(raw["id"]))
         if isinstance(item, Item):
             if item.id in seen:
                 item = BadLine(line, f"id {item.id!r} was already used in line {seen[item.id]}")
@@ -149,7 +159,9 @@ def _raw_items(source: str | Path, stdin: TextIO, pipeline: Pipeline) -> Iterato
     path = Path(source)
     try:
         if path.is_dir():
-            yield from files_of(path, pipeline)
+            for number, entry in files_of(path, pipeline):
+                raw = BadLine(number, entry.reason, entry.name) if isinstance(entry, LeftOut) else entry
+                yield number, raw
             return
         kind = _format_of(path)
         with path.open("rb") as file:
@@ -169,11 +181,23 @@ def _raw_items(source: str | Path, stdin: TextIO, pipeline: Pipeline) -> Iterato
 def _format_of(path: Path) -> str:
     """Return how a file is to be parsed: by its extension, or by its content where it is a pipe."""
     mode = path.stat().st_mode
+    _refuse_endless(path, mode)
     if path.suffix.lower() in FORMATS:
         return FORMATS[path.suffix.lower()]
     if not stat.S_ISREG(mode):
         return "json"
     raise UsageError(f"{path} is of no known kind; known: {', '.join(FORMATS)}")
+
+
+def _refuse_endless(path: Path, mode: int) -> None:
+    """Raise `UsageError` for a socket and for a device; pipes are input like any other, and so is a terminal."""
+    if stat.S_ISREG(mode) or stat.S_ISFIFO(mode):
+        return
+    if stat.S_ISCHR(mode):
+        with path.open("rb", buffering=0) as device:
+            if device.isatty() or os.fstat(device.fileno()).st_rdev == Path(os.devnull).stat().st_rdev:
+                return
+    raise UsageError(f"{path} is {kind_of(mode)}: give a file, a pipe or - for standard input")
 
 
 def _all_bytes(stdin: TextIO) -> bytes:

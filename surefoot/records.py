@@ -20,6 +20,8 @@ from checkpointers.encryption import NoKey, SealBroken
 from surefoot.threads import ThreadRecord
 
 PAGE: Final = 500
+MOST_BYTES: Final = 4_000_000
+"""Bytes of a record beyond which it is not read: it holds ids, times and a few lines."""
 PRIVATE: Final = ("reasons", "error")
 """Fields that may quote an item."""
 
@@ -109,8 +111,8 @@ class Records:
     def _load(self, thread_id: str, raw: bytes) -> ThreadRecord:
         """Read a record; one that is damaged, of a newer version or encrypted is still listed, with the reason."""
         try:
-            told: Any = json.loads(raw[raw.find(b"{") :])
-        except ValueError:
+            told: Any = _fields_of(raw)
+        except (ValueError, RecursionError):
             told = None
         if not isinstance(told, dict):
             return _unread(thread_id, {}, "record", "it is damaged")
@@ -155,6 +157,13 @@ def _unread(thread_id: str, told: Mapping[str, Any], damage: Any, why: str) -> T
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
+
+
+def _fields_of(raw: bytes) -> Any:
+    """Read a record without the token before it; raises `ValueError` for what is none, `RecursionError` as well."""
+    if len(raw) > MOST_BYTES:
+        raise ValueError("no record is that long")
+    return json.loads(raw[raw.find(b"{") :])
 
 
 def _place(thread_id: str) -> bytes:

@@ -49,6 +49,7 @@ class RowFile:
             sys.stdout.flush()
             self._descriptor, self._path = os.dup(sys.stdout.fileno()), None
             return
+        _refuse_planted(Path(target), target)
         path = Path(os.path.realpath(target))
         _refuse_input(path, source, target)
         try:
@@ -58,6 +59,10 @@ class RowFile:
                 self._load(self._path)
         except IsADirectoryError:
             raise UsageError(f"--out {target} is a folder; name a file") from None
+        except _NobodyReads:
+            raise UsageError(
+                f"--out {target} is a pipe that no program reads: start the one that reads it first, or name a file"
+            ) from None
         except OSError as error:
             raise UsageError(f"--out {target} cannot be written: {_why(error)}") from None
 
@@ -155,12 +160,44 @@ def _refuse_input(path: Path, source: str, target: str) -> None:
         raise UsageError(f"--out {target} is the input itself: choose another file")
 
 
+class _NobodyReads(Exception):
+    """The other end of a pipe is not open."""
+
+
+def _refuse_planted(path: Path, target: str) -> None:
+    """Raise `UsageError` for what another user put into a folder that all can write to, such as /tmp.
+
+    A link there may lead to a file of ours, and a file or pipe there is read by whoever made it.
+    """
+    try:
+        found, folder = path.lstat(), path.parent.stat()
+    except OSError:
+        return
+    shared = folder.st_mode & stat.S_IWOTH and stat.S_ISDIR(folder.st_mode)
+    if shared and found.st_uid not in (os.geteuid(), folder.st_uid):
+        raise UsageError(
+            f"--out {target} belongs to another user, in a folder that all can write to: name another file"
+        )
+
+
 def _open_locked(path: Path, target: str) -> int:
     """Open for appending, create with its folders where needed, and keep other runs out."""
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        # A pipe without a reader would be waited for without a word.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            descriptor = os.open(path, flags, 0o666)
+        except OSError as error:
+            if error.errno == errno.ENXIO and path.is_fifo():
+                raise _NobodyReads from None
+            raise
+        os.set_blocking(descriptor, True)
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISBLK(mode):
+            os.close(descriptor)
+            raise UsageError(f"--out {target} is a disk device; name a file")
+        if not stat.S_ISREG(mode):
             return descriptor
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -29,7 +29,7 @@ MISSPELT: Final = 0.7
 class Settings(CallSettings):
     """What the runner needs beside the settings of the calls."""
 
-    redis_url: str = Field(default="embedded:", validation_alias="SUREFOOT_REDIS_URL")
+    redis_url: str = Field(default="embedded:", validation_alias="SUREFOOT_REDIS_URL", repr=False)
     """Any URL of `checkpointers`; `embedded:` is a private server in the user's data directory."""
     retention_days: float = Field(default=30, ge=0, le=36_500, validation_alias="SUREFOOT_RETENTION_DAYS")
     """Days after which a finished thread is deleted; 0 keeps all. One that waits is never deleted."""

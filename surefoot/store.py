@@ -33,7 +33,7 @@ from surefoot.leases import Leases
 from surefoot.listing import Listing
 from surefoot.pipelines import Pipeline, stored_types
 from surefoot.pipelines import pipeline as find_pipeline
-from surefoot.records import PAGE, Records, record_key
+from surefoot.records import MOST_BYTES, PAGE, Records, record_key
 from surefoot.settings import settings
 from surefoot.telemetry import start_telemetry
 from surefoot.threads import RawThread, Status, ThreadRecord, id_of_key, raw_thread
@@ -94,8 +94,8 @@ class Store:
         with server_errors(self._client):
             raw = await self._client.get(drift_key(pipeline, namespace))
         try:
-            return Drift.load(json.loads(raw) if raw else None)
-        except ValueError:
+            return Drift.load(json.loads(raw) if raw and len(raw) <= MOST_BYTES else None)
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             return Drift()
 
     async def keep_drift(self, pipeline: str, namespace: str, drift: Drift) -> None:

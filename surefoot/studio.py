@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
 import httpx
@@ -15,7 +15,7 @@ from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIStatusError, NotFoundError
 
 from checkpointers import AsyncRedisSaver
-from state import redact
+from state import has_stray_credentials, mask_url, redact
 from surefoot.errors import UsageError
 from surefoot.serving import ServingSaver
 from surefoot.store import open_store
@@ -62,6 +62,8 @@ async def show(threads: Sequence[str], server: str) -> tuple[list[Shown], list[P
     that it cannot show are passed over; of named ones the first such raises `UsageError`, as does a server that does
     not answer.
     """
+    if has_stray_credentials(server):
+        raise UsageError("--server has an @ behind its host: write each / in a user or password as %2F, and # as %23")
     client = get_client(url=server, api_key=None)
     async with open_store() as store:
         if threads:
@@ -79,7 +81,7 @@ async def show(threads: Sequence[str], server: str) -> tuple[list[Shown], list[P
                 passed.append(Passed(record.key, str(error)))
     except httpx.TransportError:
         raise UsageError(
-            f"no server answers at {server}: start it with `make studio`, or name it with --server"
+            f"no server answers at {mask_url(server)}: start it with `make studio`, or name it with --server"
         ) from None
     return shown, passed
 
@@ -99,7 +101,7 @@ async def _show(client: LangGraphClient, record: ThreadRecord, server: str) -> S
     # Asked first: the server would list the thread, and then not find its graph.
     if not await _has_graph(client, record.pipeline):
         raise UsageError(
-            f"the server at {server} has no graph {record.pipeline!r} for thread {record.key}: name it in "
+            f"the server at {mask_url(server)} has no graph {record.pipeline!r} for thread {record.key}: name it in "
             "langgraph.json"
         )
     try:
@@ -111,12 +113,18 @@ async def _show(client: LangGraphClient, record: ThreadRecord, server: str) -> S
         )
         state = await client.threads.get_state(record.thread_id)
     except APIStatusError as error:
-        raise UsageError(f"the server at {server} cannot show thread {record.key}: {redact(str(error))}") from None
+        raise UsageError(
+            f"the server at {mask_url(server)} cannot show thread {record.key}: {redact(str(error))}"
+        ) from None
     if not state["checkpoint"].get("checkpoint_id"):
         raise UsageError(
-            f"the server at {server} has no checkpoint of {record.key}: start it with the same SUREFOOT_REDIS_URL"
+            f"the server at {mask_url(server)} has no checkpoint of {record.key}: start it with the same "
+            "SUREFOOT_REDIS_URL"
         )
-    return Shown(record.key, record.thread_id, f"{STUDIO}/thread/{record.thread_id}?{urlencode({'baseUrl': server})}")
+    # The browser asks for user and password by itself; a link is passed on, and stands in histories.
+    parts = urlsplit(server)
+    base = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return Shown(record.key, record.thread_id, f"{STUDIO}/thread/{record.thread_id}?{urlencode({'baseUrl': base})}")
 
 
 async def _has_graph(client: LangGraphClient, name: str) -> bool:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,15 @@ import pytest
 from cli_tools import TICKETS, Cli, read_rows, spawn, write_tickets
 from servers import free_port
 
+from surefoot.cli import run
+from surefoot.cli.outcome import finish as finish_run
+from surefoot.cli.run import Order, Report
+from surefoot.drive import Result
+from surefoot.pipelines import pipeline
+from surefoot.progress import Tally
+from surefoot.runner import Summary
 from surefoot.testing import OpenAIEndpoint, status, support_responder
+from surefoot.threads import thread_id
 
 
 def test_a_file_goes_through_and_a_second_run_does_nothing(cli: Cli, tmp_path: Path) -> None:
@@ -388,3 +397,65 @@ def test_a_killed_run_goes_on_and_has_each_row_once(
     openai_endpoint.latency_s = 0.0
     assert cli(*common).status in (0, 3)
     assert len(read_rows(rows)) == 12
+
+
+@pytest.mark.parametrize(("items", "said"), [(60, False), (40, True)])
+def test_only_when_nothing_is_left_was_all_of_it_done_before(
+    capsys: pytest.CaptureFixture[str], items: int, said: bool
+) -> None:
+    """A process that was frozen finds the results of its successor, and not those that the successor works on."""
+    tally, summary = Tally(pipeline("support")), Summary()
+    for number in range(40):
+        name = str(number)
+        found = Result(
+            name, thread_id("support", name), f"support:{name}", "support", "done", {"id": name}, fresh=False
+        )
+        tally.add(found)
+        summary.count(found)
+    status = finish_run(Report(Order("support", "t.jsonl"), tally, summary, items))
+    told = capsys.readouterr().out
+    assert ("All of it was done before" in told) is said
+    assert ("not finished" in told) is not said
+    assert status == (0 if said else 1)
+
+
+def test_a_pipe_that_is_waited_for_is_said(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "PIPE_WAIT_S", 0.05)
+    pipe = tmp_path / "t.jsonl"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        time.sleep(0.5)
+        write_tickets(pipe, {"bill": TICKETS["bill"]})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    done = cli("run", "support", str(pipe), "--provider", "embedded", "--namespace", "pipe", "--json")
+    writer.join()
+    assert f"surefoot: {pipe} is a pipe: waiting for the program that writes to it" in done.err
+    assert done.json["items"] == 1
+
+
+def test_rows_to_a_pipe_without_a_reader_are_one_clear_line(cli: Cli, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows")
+    tickets = write_tickets(tmp_path / "t.jsonl", {"bill": TICKETS["bill"]})
+    done = cli("run", "support", tickets, "--provider", "embedded", "--out", str(tmp_path / "rows"))
+    assert done.status == 2
+    assert "is a pipe that no program reads" in done.err
+
+
+def test_a_link_for_rows_is_told_with_where_it_leads(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").symlink_to(tmp_path / "real.jsonl")
+    tickets = write_tickets(tmp_path / "t.jsonl", {"bill": TICKETS["bill"]})
+    done = cli("run", "support", tickets, "--provider", "embedded", "--namespace", "link", "--out", "rows.jsonl")
+    assert "(a link to" in done.out
+    assert set(read_rows(tmp_path / "real.jsonl")) == {"bill"}
+
+
+@pytest.mark.parametrize("option", ["socket_timout=5", "ssl_ca_certs=ca.pem", "decode_responses=true"])
+def test_an_unknown_option_of_the_url_is_one_clear_line(cli: Cli, option: str) -> None:
+    for words in (("threads",), ("doctor",), ("inbox",)):
+        told = cli(*words, SUREFOOT_REDIS_URL=f"redis://127.0.0.1:1/0?{option}")
+        assert told.status in (1, 2)
+        assert "Traceback" not in told.err
+        assert "option" in told.out + told.err

@@ -45,6 +45,23 @@ def test_secrets_are_masked(cli: Cli, openai_endpoint: OpenAIEndpoint) -> None:
     assert levels(found.json)["server"] == "fail"
 
 
+@pytest.mark.parametrize(
+    ("mode", "text", "told"),
+    [(0o600, "OPENAI_API_KEY=sk-abcdefgh1234", ""), (0o644, "SUREFOOT_MODEL=m", ""),
+     (0o644, "OPENAI_API_KEY=sk-abcdefgh1234", "holds keys and can be read by other users"),
+     (0o666, "SUREFOOT_MODEL=m", "can be changed by other users")],
+)  # fmt: skip
+def test_settings_that_others_can_read_or_change_are_pointed_out(cli: Cli, mode: int, text: str, told: str) -> None:
+    env = Path(".env")
+    env.write_text(text)
+    env.chmod(mode)
+    found = next((one for one in cli("doctor", "--json").json if one["name"] == "env file"), None)
+    assert (found is not None) is bool(told)
+    if found is not None:
+        assert told in found["told"]
+        assert (found["level"], found["advice"]) == ("warn", "chmod 600 .env")
+
+
 def test_the_endpoint_is_asked_without_a_paid_call(cli: Cli, openai_endpoint: OpenAIEndpoint) -> None:
     found = cli("doctor", "--json")
     assert levels(found.json) | {"model": "ok", "endpoint": "ok", "provider": "ok"} == levels(found.json)

@@ -17,6 +17,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +270,7 @@ def test_an_unusable_directory_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     owned = tmp_path / "owned"
     owned.mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(os, "getuid", lambda: 4242)
+        patch.setattr(os, "geteuid", lambda: 4242)
         assert "belongs to another user" in failure_of(f"embedded:{owned}")
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda *_: False)
@@ -350,6 +351,38 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
             assert saver.get(config) is not None, "also by a server that starts on a full disk"
     finally:
         end_embedded(disk)
+        time.sleep(0.2)
+        subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+@pytest.mark.skipif(
+    os.getuid() != 0 or sys.platform != "linux", reason="only root can mount a small disk; .ci/run does"
+)
+@pytest.mark.parametrize("files", [True, False])
+def test_a_server_that_cannot_start_for_a_full_disk_is_one_clear_line(tmp_path: Path, files: bool) -> None:
+    """Neither its log nor anything else has room for the reason, or, without inodes, not even for a lock."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = "size=256k" if files else "size=256k,nr_inodes=2"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("this container may not mount; .ci/run runs it where it may")
+    try:
+        data = disk / "data"
+        data.mkdir(mode=0o700)
+        if files:
+            with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+        told = failure_of(f"embedded:{data}")
+        assert told == (
+            f"The embedded server cannot start: the disk of {data} is full. Free some space, or name another directory."
+        )
+        if files:
+            (disk / "filler").unlink()
+            with connect(f"embedded:{data}") as client:
+                assert client.ping()
+    finally:
+        end_embedded(disk / "data")
         time.sleep(0.2)
         subprocess.run(["umount", "-l", str(disk)], check=False)
 

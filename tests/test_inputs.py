@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import os
+import socket
 import string
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +200,32 @@ def test_a_pipe_without_an_extension_is_read_by_its_content(tmp_path: Path) -> N
         assert read(f"/dev/fd/{reader}") == [Item("1", {"text": "a"}, 1)]
     finally:
         os.close(reader)
+
+
+@pytest.mark.parametrize("name", ["tickets.jsonl", "tickets.csv", "tickets.json", "tickets"])
+def test_a_named_pipe_is_input_like_any_file(tmp_path: Path, name: str) -> None:
+    text = "id,text\n1,a\n" if name.endswith("csv") else '{"id": "1", "text": "a"}\n'
+    os.mkfifo(tmp_path / name)
+    writer = threading.Thread(target=lambda: (tmp_path / name).write_text(text))
+    writer.start()
+    (found,) = read(tmp_path / name)
+    writer.join()
+    assert isinstance(found, Item)
+    assert (found.id, found.input) == ("1", {"text": "a"})
+
+
+def test_sockets_and_devices_are_no_input(tmp_path: Path) -> None:
+    bound = socket.socket(socket.AF_UNIX)
+    bound.bind(str(tmp_path / "s.jsonl"))
+    bound.close()
+    for path, kind in ((tmp_path / "s.jsonl", "a socket"), ("/dev/zero", "a device"), ("/dev/urandom", "a device")):
+        with pytest.raises(UsageError, match=f"is {kind}: give a file, a pipe or - for standard input"):
+            read(path)
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match="is a device"):
+        read(tmp_path / "zero.csv")
+    with pytest.raises(UsageError, match="is empty"):
+        read("/dev/null")
 
 
 values = st.recursive(

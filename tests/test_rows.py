@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,71 @@ def test_dev_full_and_dev_null_are_no_places_to_read_from() -> None:
     with pytest.raises(RowsLost, match="/dev/full: no space left on device"):
         rows.write(row("a"))
     rows.close()
+
+
+def test_a_pipe_that_nobody_reads_is_told_at_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "rows"
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match="is a pipe that no program reads: start the one that reads it first"):
+        RowFile(str(pipe))
+
+
+def test_a_pipe_that_is_read_slowly_gets_every_row(tmp_path: Path) -> None:
+    pipe, count = tmp_path / "rows", 300
+    os.mkfifo(pipe)
+    code = f"import sys, time; f = open({str(pipe)!r}); time.sleep(0.3); print(len(f.readlines()))"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as reader:
+        rows = None
+        while rows is None:
+            with suppress(UsageError):
+                rows = RowFile(str(pipe))
+        for number in range(count):
+            # More than a pipe holds: the writer waits, and no row is torn.
+            rows.write(row(str(number), text="x" * 1000))
+        rows.close()
+        assert reader.communicate()[0].strip() == str(count)
+
+
+def test_a_reader_that_goes_away_is_one_clear_line(tmp_path: Path) -> None:
+    pipe = tmp_path / "rows"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    rows = RowFile(str(pipe))
+    rows.write(row("a"))
+    os.close(reader)
+    with pytest.raises(RowsLost, match="rows: broken pipe"):
+        rows.write(row("b"))
+    rows.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user; .ci/run does")
+def test_what_another_user_put_into_a_folder_of_all_is_not_written_to(tmp_path: Path) -> None:
+    shared, precious = tmp_path / "shared", tmp_path / "precious"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    precious.write_text("")
+    (shared / "link.jsonl").symlink_to(precious)
+    os.chown(shared / "link.jsonl", 4242, 4242, follow_symlinks=False)
+    (shared / "file.jsonl").write_text("")
+    os.mkfifo(shared / "pipe.jsonl")
+    for name in ("file.jsonl", "pipe.jsonl"):
+        os.chown(shared / name, 4242, 4242)
+    for name in ("link.jsonl", "file.jsonl", "pipe.jsonl"):
+        with pytest.raises(UsageError, match="belongs to another user, in a folder that all can write to"):
+            RowFile(str(shared / name))
+    (shared / "own.jsonl").symlink_to(precious)
+    with RowFile(str(shared / "own.jsonl")) as rows:
+        rows.write(row("a"))
+    assert ids(precious) == [("a", "done")]
+
+
+def test_a_file_of_rows_keeps_the_mode_that_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.touch(0o600)
+    for status in ("waiting", "done"):
+        with RowFile(str(path)) as rows:
+            rows.write(row("a", status))
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_full_disk_leaves_whole_rows_only(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_several_hosts_are_read_with_all_that_belongs_to_them() -> None:
     [
         ("redis+cluster://", "it names no host"),
         ("redis+cluster://:secret@a:1/2", "database 0 only"),
-        ("redis+cluster://a:port", "Port could not be cast"),
+        ("redis+cluster://a:port", "its port is no number"),
         ("redis+sentinel://:secret@a:1", "names no service"),
         ("redis+other://a:1", "is not a URL of a Redis server"),
         ("http+cluster://:secret@a", "is not a URL of a Redis server"),

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.messages import BaseMessage
 from pydantic import SecretStr
@@ -147,12 +147,18 @@ def logprobs_of(reported: Any) -> tuple[TokenLogprob, ...]:
     return tuple(tokens)
 
 
+_WHOSE: Final = "x-surefoot-endpoint"
+"""Header that names an endpoint inside of this process; it is never sent."""
+
+
 @dataclass
 class _Pool:
     """The connections of one event loop and the chat models that use them."""
 
     http: Any
     models: dict[tuple[str, str], ChatOpenAI] = field(default_factory=dict)
+    authorizations: dict[str, str] = field(default_factory=dict, repr=False)
+    """Headers of the endpoints whose address holds user and password, by the id of their key."""
     keeper: AsyncGenerator[None, None] | None = None
 
     def model(self, endpoint: Endpoint) -> ChatOpenAI:
@@ -166,9 +172,14 @@ class _Pool:
         # Advice about `with_structured_output`, given whenever an endpoint turns out not to know json_schema.
         for advice in ("This model does not support OpenAI's structured output", "Invalid schema for response_format"):
             warnings.filterwarnings("ignore", message=advice)
+        headers = None
+        if endpoint.credentials:
+            self.authorizations[endpoint.key_id] = endpoint.authorization
+            headers = {_WHOSE: endpoint.key_id}
         return careful_model()(
             model=endpoint.model,
             base_url=endpoint.url,
+            default_headers=headers,
             api_key=SecretStr(endpoint.key),
             # One owner of retries: the retry node.
             max_retries=0,
@@ -181,6 +192,14 @@ class _Pool:
             # A global cache would answer without a call and report the old usage again.
             cache=False,
         )
+
+    async def authorize(self, request: Any) -> None:
+        """Put user and password of an address into a request that names its endpoint, at the last moment.
+
+        The model itself is told neither: its parameters are traced and printed.
+        """
+        if (whose := request.headers.pop(_WHOSE, None)) in self.authorizations:
+            request.headers["Authorization"] = self.authorizations[whose]
 
     async def close_with_loop(self) -> AsyncGenerator[None, None]:
         """Wait, suspended, for the end of the loop: loops close their asynchronous generators before they end."""
@@ -238,6 +257,7 @@ def _pool(loop: asyncio.AbstractEventLoop, http: Any) -> _Pool:
         for ended in [other for other in _pools if other.is_closed()]:
             del _pools[ended]
     pool = _Pool(http)
+    http.event_hooks = {"request": [pool.authorize]}
     pool.keeper = pool.close_with_loop()
     # The first step registers the generator with the loop; it never really waits, so it can be driven by hand.
     with suppress(StopIteration):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import threading
@@ -10,12 +11,13 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from nodes.call.bell import Bell
 from nodes.call.reports import read_report
 from nodes.call.settings import NO_KEY, OPENAI_URL, CallSettings, call_settings
 from nodes.errors import ConfigurationError
+from state import has_stray_credentials
 
 CONTACT_WAIT_S: Final = 5.0
 """Longest wait for the first call to an endpoint. A refused key or parameter is told within milliseconds; whoever
@@ -31,11 +33,23 @@ class Endpoint:
     """Host and port, for messages; never user name or password."""
     model: str
     key: str = field(repr=False)
+    credentials: str = field(default="", repr=False)
+    """User and password of the address, as they stood there: `ida:pw`. HTTP clients log addresses as they are, and
+    traces hold them, so the address itself goes without."""
 
     @property
     def key_id(self) -> str:
         """Identify address and key without telling them."""
-        return hashlib.blake2b(f"{self.url}\n{self.key}".encode(), digest_size=12).hexdigest()
+        whole = self.url.replace("://", f"://{self.credentials}@", 1) if self.credentials else self.url
+        return hashlib.blake2b(f"{whole}\n{self.key}".encode(), digest_size=12).hexdigest()
+
+    @property
+    def authorization(self) -> str:
+        """Value of the header that user and password of the address make; empty without any (RFC 7617)."""
+        if not self.credentials:
+            return ""
+        user, _, password = self.credentials.partition(":")
+        return "Basic " + base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
 
 
 def endpoint_for(model: str, settings: CallSettings | None = None) -> Endpoint:
@@ -50,15 +64,21 @@ def endpoint_for(model: str, settings: CallSettings | None = None) -> Endpoint:
     if not key.isascii() or not key.isprintable():
         raise ConfigurationError("OPENAI_API_KEY holds characters that no key has: set it again")
     url = settings.base_url or OPENAI_URL
-    return Endpoint(url, host_of(url), model or settings.model, key or NO_KEY)
+    parts = urlsplit(url)
+    credentials, _, place = parts.netloc.rpartition("@")
+    return Endpoint(
+        urlunsplit(parts._replace(netloc=place)), host_of(url), model or settings.model, key or NO_KEY, credentials
+    )
 
 
 def host_of(url: str) -> str:
-    """Return host and port of an address, without user name and password."""
+    """Return host and port of an address, without user name and password; neither where these cannot be told apart."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
+        return "the endpoint"
+    if has_stray_credentials(url):
         return "the endpoint"
     host = parts.hostname or "the endpoint"
     return f"{host}:{port}" if port else host

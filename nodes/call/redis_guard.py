@@ -95,7 +95,7 @@ class RedisGuard(GuardFront):
         if not kept:
             return None
         at, _, text = (kept.decode() if isinstance(kept, bytes) else kept).partition(":")
-        if self._now_ms() - int(at) > self.limits.wire["ledger_ms"]:
+        if not at.isdecimal() or self._now_ms() - int(at[:20]) > self.limits.wire["ledger_ms"]:
             return None
         answer = self._kept.opened(text, key, call_id)
         return None if answer is None else json.loads(answer)

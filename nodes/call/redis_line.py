@@ -184,8 +184,12 @@ def make_client(url: str, connections: int, socket_s: float) -> aredis.Redis:
         pool = aredis.BlockingConnectionPool.from_url(
             url, max_connections=connections, timeout=socket_s, socket_timeout=socket_s, socket_connect_timeout=socket_s
         )
-    except ValueError:
-        raise ConfigurationError("SUREFOOT_REDIS_URL cannot be read as the URL of a Redis server") from None
+        # Connects to nothing; an option that no connection takes is told now, not at each request.
+        pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+    except (ValueError, TypeError):
+        raise ConfigurationError(
+            "SUREFOOT_REDIS_URL cannot be read as the URL of a Redis server: a part of it or an option is wrong"
+        ) from None
     return aredis.Redis.from_pool(pool)
 
 

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
+import logging
 from typing import Final, Protocol
+
+_log = logging.getLogger("surefoot.guard")
+
+MOST_CHARACTERS: Final = 4_000_000
+"""Characters of an answer as JSON up to which it is kept, and read: ten times what the largest models write at once."""
 
 MARK: Final = "sealed:"
 """Before what is encrypted; the text of an answer is JSON and begins with a brace."""
@@ -29,23 +36,40 @@ class Kept:
 
     def sealed(self, text: str, ledger: str, call_id: str) -> str:
         """Return the text as it is kept in a ledger for a call; empty for one that is not."""
+        if len(text) > MOST_CHARACTERS:
+            _log.warning("an answer of %d characters is not kept: after a crash its call is made again", len(text))
+            return ""
         if self._sealer is None:
             return text if self._keeps else ""
         return MARK + base64.b64encode(self._sealer.seal(text.encode(), _place(ledger, call_id))).decode()
 
     def opened(self, text: str, ledger: str, call_id: str) -> str | None:
-        """Return the text of a kept answer, None for one that cannot be read: it has to be asked for anew.
+        """Return the text of a kept answer, None for one that cannot be read or is none: it has to be asked for anew.
 
         With a sealer nothing is read that is not encrypted.
         """
-        if self._sealer is None:
-            return None if text.startswith(MARK) else text
-        if not text.startswith(MARK):
+        # Base64 takes a third more, and the bytes of a character are up to four.
+        if len(text) > 6 * MOST_CHARACTERS:
             return None
-        try:
-            return self._sealer.unseal(base64.b64decode(text[len(MARK) :]), _place(ledger, call_id)).decode()
-        except ValueError:
-            return None
+        found = text
+        if self._sealer is not None:
+            if not text.startswith(MARK):
+                return None
+            try:
+                sealed = base64.b64decode(text[len(MARK) :])
+                found = self._sealer.unseal(sealed, _place(ledger, call_id)).decode()
+            except ValueError:
+                return None
+        return found if len(found) <= MOST_CHARACTERS and _is_answer(found) else None
+
+
+def _is_answer(text: str) -> bool:
+    """Tell whether a text is what an answer is kept as, however it came to be there."""
+    try:
+        kept = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(kept, dict) and type(cost := kept.get("cost", 0)) is int and cost >= 0
 
 
 def _place(ledger: str, call_id: str) -> bytes:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from nodes.errors import ConfigurationError
+from state import has_stray_credentials
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 DEFAULT_MODEL: Final = "gpt-4.1-mini"
@@ -38,6 +39,8 @@ _NAMES: Final = (
     "OPENAI_API_KEY",
     "OPENAI_BASE_URL",
 )
+
+_STRAY: Final = "has an @ behind its host: write each / in a user or password as %2F, ? as %3F, # as %23 and @ as %40"
 
 Rate = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
@@ -119,7 +122,19 @@ class CallSettings(BaseSettings):
             usable = False
         if not usable:
             raise ValueError("is not an address such as http://127.0.0.1:8080/v1")
+        if has_stray_credentials(value):
+            raise ValueError(_STRAY)
+        if parts.query or parts.fragment:
+            # A client appends its paths to the whole of it: the query would go to another path, key and all.
+            raise ValueError("has a ? or #, after which no path can follow: a key belongs into OPENAI_API_KEY")
         return value.strip().rstrip("/")
+
+    @field_validator("guard_url")
+    @classmethod
+    def _ends_credentials(cls, value: str) -> str:
+        if "://" in value and has_stray_credentials(value.partition("?")[0]):
+            raise ValueError(_STRAY)
+        return value
 
     @model_validator(mode="after")
     def _choose_provider(self) -> CallSettings:

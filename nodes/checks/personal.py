@@ -9,8 +9,8 @@ from typing import Final
 
 from nodes.checks.contacts import emails, known_phones, phones
 from nodes.checks.plain import folded, plain
-from state import scrub
-from state.records import SCAN_LIMIT
+from state import hide_secrets
+from state.redaction import SCAN_LIMIT
 
 _CARD: Final = re.compile(r"(?<![\d.])[2-6](?>(?:[ .-]{0,2}\d){12,18})(?!\d)")
 """ISO/IEC 7812: 13 to 19 digits; the networks in use begin with 2 to 6."""
@@ -150,5 +150,5 @@ def masked(text: str) -> str:
     lines = (
         line[at : at + SCAN_LIMIT] for line in text.splitlines(keepends=True) for at in range(0, len(line), SCAN_LIMIT)
     )
-    found = "".join(map(scrub, lines))
+    found = "".join(map(hide_secrets, lines))
     return _STREET.sub("[street]", _DNI.sub("[number]", _SSN.sub("[number]", found)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surefoot.cli.screen import DONE, FAILED, WAITING, console, say, table, write_json
@@ -69,7 +71,9 @@ def as_json(report: Report) -> dict[str, Any]:
         "injected": report.injected,
         "drift": [asdict(alarm) for alarm in report.alarms],
         "stopped": summary.stopped or report.out_error,
-        "bad_lines": [{"line": bad.line, "reason": bad.reason} for bad in report.bad],
+        "bad_lines": [
+            {"line": bad.line, "reason": bad.reason} | ({"file": bad.file} if bad.file else {}) for bad in report.bad
+        ],
         "refused": [{"line": bad.line, "reason": bad.reason} for bad in summary.refused],
         "waiting_threads": tally.waiting,
         "failed_threads": tally.failed,
@@ -95,7 +99,8 @@ def _outcome(report: Report, screen: Console) -> None:
     for name, value in facts:
         for number, line in enumerate(wrap(value, screen.width - column - 3)):
             screen.print(Text(f" {name if number == 0 else '':{column}}  ", style="dim") + Text(line, style="default"))
-    if summary.reused and summary.reused == tally.total:
+    # Of all items, not of those that this process still had: another one may have taken some over.
+    if summary.reused and summary.reused == report.items:
         screen.print("\n All of it was done before, nothing had to be run.")
 
 
@@ -157,8 +162,14 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     again = f", {summary.reused:,} were done before" if 0 < summary.reused < tally.total else ""
     facts.append(("time", duration(summary.seconds) + again))
     if report.order.out not in (None, "-"):
-        facts.append(("rows", f"{report.order.out}, {count(report.rows, 'row')} new or changed"))
+        facts.append(("rows", f"{_named(report.order.out)}, {count(report.rows, 'row')} new or changed"))
     return facts
+
+
+def _named(out: str | None) -> str:
+    """Name a file of rows; of a link also the file that it leads to, which is the one that was written."""
+    path = Path(out or "")
+    return f"{out} (a link to {os.path.realpath(path)})" if path.is_symlink() and path.exists() else f"{out}"
 
 
 def _share(number: int, total: int) -> str:
@@ -177,7 +188,8 @@ def _troubles(report: Report) -> None:
         said = " and ".join(sorted(report.tally.missed))
         say(f"surefoot: {said} was never reached: check OPENAI_BASE_URL and the network")
     if report.bad:
-        say(f"surefoot: {count(len(report.bad), 'bad line was', 'bad lines were')} left out")
+        what = ("file was", "files were") if any(bad.file for bad in report.bad) else ("bad line was", "bad lines were")
+        say(f"surefoot: {count(len(report.bad), *what)} left out")
     if summary.refused:
         say(f"surefoot: {count(len(summary.refused), 'item was', 'items were')} refused, for the reasons above")
     if summary.stopped:

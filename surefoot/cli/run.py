@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -120,7 +123,7 @@ def run(
         order = replace(order, chaos=chaos, provider=provider or "openai", namespace=named, rerun=True)
     found, items, bad = _prepare(order)
     for line in bad:
-        say(f"{'stdin' if source == '-' else source}:{line.line}: {line.reason}")
+        say(f"{line.place('stdin' if source == '-' else source)}: {line.reason}")
     from surefoot.cli.outcome import finish
 
     if chaos is None:
@@ -145,14 +148,36 @@ def _prepare(order: Order) -> tuple[Pipeline, list[Item], list[BadLine]]:
     check_namespace(order.namespace)
     items: list[Item] = []
     bad: list[BadLine] = []
-    for line in read_items(order.source, found, sys.stdin):
-        if isinstance(line, BadLine):
-            bad.append(line)
-        else:
-            items.append(line)
-        if order.limit is not None and len(items) >= order.limit:
-            break
+    with _waiting_for(order.source):
+        for line in read_items(order.source, found, sys.stdin):
+            if isinstance(line, BadLine):
+                bad.append(line)
+            else:
+                items.append(line)
+            if order.limit is not None and len(items) >= order.limit:
+                break
     return found, items, bad
+
+
+PIPE_WAIT_S = 2.0
+"""Seconds after which a pipe that nothing has come from is pointed out: a run that waits for it looks as if it hung."""
+
+
+@contextmanager
+def _waiting_for(source: str) -> Iterator[None]:
+    """Say that a pipe is waited for, while it is."""
+    if source == "-" or not Path(source).is_fifo():
+        yield
+        return
+    told = threading.Timer(
+        PIPE_WAIT_S, say, [f"surefoot: {source} is a pipe: waiting for the program that writes to it"]
+    )
+    told.daemon = True
+    told.start()
+    try:
+        yield
+    finally:
+        told.cancel()
 
 
 async def _execute(order: Order, pipeline: Pipeline, items: list[Item]) -> Report:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import uvicorn
@@ -41,6 +41,8 @@ class Recorded:
     schema_kind: str
     """Type of the `response_format`, or an empty string."""
     status: int = 0
+    authorization: str = field(default="", repr=False)
+    """What the header said; the key of a test is one like any other."""
 
     @property
     def text(self) -> str:
@@ -127,7 +129,8 @@ class OpenAIEndpoint:
     async def _chat(self, request: Request) -> Response:
         body = await request.json()
         kind = (body.get("response_format") or {}).get("type", "")
-        record = Recorded(time.monotonic(), request.url.path, body, kind)
+        given = request.headers.get("authorization", "")
+        record = Recorded(time.monotonic(), request.url.path, body, kind, authorization=given)
         self.requests.append(record)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
