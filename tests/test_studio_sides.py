@@ -254,6 +254,8 @@ def test_a_pipeline_inside_another_graph_is_drawn_asks_and_goes_on(client: SyncL
     state = client.threads.get_state(thread)
     assert state["next"] == []
     assert (state["values"]["urgency"], state["values"]["sent_to"]) == ("high", "engineering@example.org")
+    # A type of the graph's own, which the server's saver was never told of.
+    assert state["values"]["sent"] == {"to": ["engineering@example.org"]}
 
 
 def test_an_edit_at_a_node_goes_on_alike_in_both_styles(client: SyncLangGraphClient) -> None:
