@@ -10,13 +10,10 @@ as it lives, through an inherited descriptor), `watch.lock` (held by the watchdo
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,6 +33,7 @@ from ._place import (
     record_socket,
     socket_path,
 )
+from ._start_failure import disk_reason, start_failure
 from ._watchdog import LOCK, SERVER_LOCK, WATCH_LOCK, Line, try_lock
 from .errors import EmbeddedUnavailable
 
@@ -53,8 +51,6 @@ GRACE = 0.5
 """Seconds that a dying server has before it counts as one that cannot be reached."""
 
 POLL = 0.01
-
-_LOG_PREFIX = re.compile(r"^\d+:\w \d+ \w+ \d+ [\d:.]+ \S ")
 
 State = Literal["ready", "loading", "busy", "absent"]
 
@@ -75,7 +71,7 @@ def ensure(directory: str) -> str:
             if not left:
                 raise
         except (OSError, subprocess.SubprocessError) as error:
-            why = _disk_reason(error, directory) if isinstance(error, OSError) else ""
+            why = disk_reason(error, directory) if isinstance(error, OSError) else ""
             why = why or f"The embedded server cannot be started in {directory}: {error}."
             raise EmbeddedUnavailable(why) from error
     _await_loaded(directory, path)
@@ -169,7 +165,7 @@ def _start(directory: str, path: str) -> None:
             check=False,
         )
         if launch.returncode:
-            raise EmbeddedUnavailable(_failure(directory, launch.stdout.decode(errors="replace")))
+            raise EmbeddedUnavailable(start_failure(directory, launch.stdout.decode(errors="replace")))
     finally:
         os.close(held)
     deadline = time.monotonic() + START_WAIT
@@ -177,7 +173,7 @@ def _start(directory: str, path: str) -> None:
         free = try_lock(os.path.join(directory, SERVER_LOCK))
         if free is not None:
             os.close(free)
-            raise _Ended(_failure(directory, log.read_bytes()[log_size:].decode(errors="replace")))
+            raise _Ended(start_failure(directory, log.read_bytes()[log_size:].decode(errors="replace")))
         if time.monotonic() > deadline:
             raise EmbeddedUnavailable(f"The embedded server in {directory} does not answer; see {log}.")
         time.sleep(POLL)
@@ -295,42 +291,3 @@ def _await_loaded(directory: str, path: str) -> None:
         if time.monotonic() > deadline:
             raise EmbeddedUnavailable(f"The embedded server in {directory} is still loading its data. Try again later.")
         time.sleep(POLL)
-
-
-def _failure(directory: str, log: str) -> str:
-    """Return one line that says why a server ended while it started."""
-    if "No space left" in log:
-        return _disk_reason(OSError(errno.ENOSPC, ""), directory)
-    if "Permission denied" in log or "Read-only file system" in log:
-        return _disk_reason(OSError(errno.EACCES, ""), directory)
-    lines = [_LOG_PREFIX.sub("", line.strip()) for line in log.splitlines() if line.strip()]
-    # A full disk has no room for the reason either.
-    found = "" if lines else _tried(directory)
-    reason = lines[-1] if lines else "it gave no reason"
-    return found or f"The embedded server in {directory} ended while it started: {reason}"
-
-
-def _tried(directory: str) -> str:
-    """Return why nothing can be written to a directory, or an empty text."""
-    try:
-        with tempfile.TemporaryFile(dir=directory) as file:
-            file.write(bytes(_TRIED_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        return _disk_reason(error, directory)
-    return ""
-
-
-_TRIED_BYTES = 65_536
-"""More than a server writes while it starts on no data."""
-
-
-def _disk_reason(error: OSError, directory: str) -> str:
-    """Return one line about a disk that takes nothing more, an empty text for any other failure."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        what = "its quota is used up" if error.errno == errno.EDQUOT else f"the disk of {directory} is full"
-        return f"The embedded server cannot start: {what}. Free some space, or name another directory."
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"The embedded server cannot start: {directory} is not writable."
-    return ""

@@ -120,6 +120,17 @@ def kind_of(mode: int) -> str:
     return _KINDS.get(stat.S_IFMT(mode), "something of another kind")
 
 
+def refuse_endless(path: Path, mode: int) -> None:
+    """Raise `UsageError` for a socket and for a device; pipes are input like any other, and so is a terminal."""
+    if stat.S_ISREG(mode) or stat.S_ISFIFO(mode):
+        return
+    if stat.S_ISCHR(mode):
+        with path.open("rb", buffering=0) as device:
+            if device.isatty() or os.fstat(device.fileno()).st_rdev == Path(os.devnull).stat().st_rdev:
+                return
+    raise UsageError(f"{path} is {kind_of(mode)}: give a file, a pipe or - for standard input")
+
+
 def _refuse_special(path: Path, root: Path) -> None:
     """Raise `UsageError` where what all items share is no regular file inside the folder."""
     if not os.path.lexists(path):

@@ -7,7 +7,6 @@ at all raises `UsageError`.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import stat
 import unicodedata
@@ -22,7 +21,7 @@ from nodes.task import hash_of
 from state import describe
 from state.strict import nearest
 from surefoot.errors import UsageError
-from surefoot.folders import LeftOut, files_of, kind_of
+from surefoot.folders import LeftOut, files_of, refuse_endless
 from surefoot.tables import looks_like_csv, read_csv
 from surefoot.words import one_line
 
@@ -181,23 +180,12 @@ def _raw_items(source: str | Path, stdin: TextIO, pipeline: Pipeline) -> Iterato
 def _format_of(path: Path) -> str:
     """Return how a file is to be parsed: by its extension, or by its content where it is a pipe."""
     mode = path.stat().st_mode
-    _refuse_endless(path, mode)
+    refuse_endless(path, mode)
     if path.suffix.lower() in FORMATS:
         return FORMATS[path.suffix.lower()]
     if not stat.S_ISREG(mode):
         return "json"
     raise UsageError(f"{path} is of no known kind; known: {', '.join(FORMATS)}")
-
-
-def _refuse_endless(path: Path, mode: int) -> None:
-    """Raise `UsageError` for a socket and for a device; pipes are input like any other, and so is a terminal."""
-    if stat.S_ISREG(mode) or stat.S_ISFIFO(mode):
-        return
-    if stat.S_ISCHR(mode):
-        with path.open("rb", buffering=0) as device:
-            if device.isatty() or os.fstat(device.fileno()).st_rdev == Path(os.devnull).stat().st_rdev:
-                return
-    raise UsageError(f"{path} is {kind_of(mode)}: give a file, a pipe or - for standard input")
 
 
 def _all_bytes(stdin: TextIO) -> bytes:
