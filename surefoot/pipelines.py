@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
 
 from nodes.context import ladder_start
+from nodes.errors import CallError, StopRun
 from nodes.graph import CheckedGraph
 from nodes.task import Task
 from state import RunContext, RunState, SupportInput
@@ -71,6 +73,15 @@ class Pipeline:
         for name, entry in entries.items():
             self.tasks[name].provider(entry.partition(":")[0])
         return entries
+
+    async def make_ready(self, context: RunContext) -> None:
+        """Prepare the provider that each task starts with, such as models that are fitted.
+
+        What cannot be prepared is told by the step that needs it, where another provider may answer instead.
+        """
+        for name, entry in self.providers(context).items():
+            with suppress(StopRun, CallError):
+                await self.tasks[name].ready(entry.partition(":")[0])
 
     def estimate_microusd(self, items: Sequence[Item], context: RunContext) -> int:
         """Estimate the micro-dollars of the items; raises `ConfigurationError` for a model without a price."""

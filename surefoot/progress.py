@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from nodes.events import AttemptEnded, Event, listening
+from nodes.events import AttemptEnded, Event, PreparingBegan, listening
 from surefoot.bill import Bill
 from surefoot.words import duration, money
 
@@ -171,6 +171,11 @@ class Board:
             self._told = time.monotonic()
             self._console.print(f"{self._tally.pipeline.name}: {self.counts()}", soft_wrap=True, markup=False)
 
+    def _prepare(self, what: str) -> None:
+        """Say that something is loaded first: the bar stands still meanwhile."""
+        line = f"preparing {what}: no time limit runs meanwhile ..."
+        self._console.print(line, soft_wrap=True, markup=False, highlight=False)
+
     def stopping(self, line: str) -> None:
         """Say that the run is being stopped."""
         self._stopping = True
@@ -188,7 +193,9 @@ class Board:
         return ", ".join([*parts, money(self._cost), duration(time.monotonic() - self._began)])
 
     def _listen(self, event: Event) -> None:
-        if isinstance(event, AttemptEnded):
+        if isinstance(event, PreparingBegan):
+            self._prepare(event.what)
+        elif isinstance(event, AttemptEnded):
             self._cost += event.attempt.cost_microusd
             self._retries += event.attempt.outcome != "ok"
             self._tally.hear(event)

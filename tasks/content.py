@@ -69,6 +69,8 @@ summarise: Final = Task(
     input=Article,
     output=Summary,
     providers={"openai": summarise_openai, "embedded": summarise_embedded},
+    prepare={"embedded": embedded.prepare},
+    computes=frozenset({"embedded"}),
 )
 
 TASKS: Final = {"summarise": summarise}

@@ -130,6 +130,12 @@ shows: {names}. Choose none that only a guess could justify.
 """
 
 
+def word_lists() -> None:
+    """Read the lists that skills and certifications are looked up in."""
+    for name in ("skills", "soft_skills", "certifications"):
+        lexicon(name)
+
+
 def quoted(resume: str) -> str:
     """Present a résumé as data: what stands between the marks is never an instruction."""
     body = resume[:PROMPT_CHARS].replace("</resume>", "< /resume>")
@@ -249,11 +255,16 @@ read: Final = Task(name="read", input=Application, output=Readable, providers={"
 technical: Final = Task(
     name="technical", input=Resume, output=Technical, finish=only_named,
     providers={"openai": technical_openai, "embedded": technical_embedded},
+    prepare={"openai": word_lists, "embedded": word_lists}, computes=frozenset({"embedded"}),
 )  # fmt: skip
-soft: Final = Task(name="soft", input=Resume, output=Soft, providers={"openai": soft_openai, "embedded": soft_embedded})
+soft: Final = Task(
+    name="soft", input=Resume, output=Soft, providers={"openai": soft_openai, "embedded": soft_embedded},
+    prepare={"openai": word_lists, "embedded": word_lists}, computes=frozenset({"embedded"}),
+)  # fmt: skip
 certifications: Final = Task(
-    name="certifications", input=Resume, output=Certifications, providers={"rules": certifications_by_rules}
-)
+    name="certifications", input=Resume, output=Certifications, providers={"rules": certifications_by_rules},
+    prepare={"rules": word_lists}, computes=frozenset({"rules"}),
+)  # fmt: skip
 score: Final = Task(
     name="score",
     input=Facts,

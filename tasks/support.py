@@ -213,6 +213,7 @@ classify: Final = Task(
     output=Classification,
     providers={"openai": classify_openai, "embedded": classify_embedded},
     prepare={"embedded": shipped},
+    computes=frozenset({"embedded"}),
 )
 urgency: Final = Task(
     name="urgency",
@@ -220,6 +221,7 @@ urgency: Final = Task(
     output=UrgencyJudgement,
     providers={"openai": judge_urgency_openai, "embedded": judge_urgency_embedded},
     prepare={"embedded": shipped},
+    computes=frozenset({"embedded"}),
     finish=floor_urgency,
 )
 route: Final = Task(name="route", input=Routable, output=Routing, providers={"rule": route_by_rule})
@@ -228,6 +230,7 @@ draft: Final = Task(
     input=DraftRequest,
     output=Draft,
     providers={"openai": draft_openai, "embedded": draft_embedded},
+    computes=frozenset({"embedded"}),
 )
 
 TASKS: Final = {task.name: task for task in (classify, urgency, route, draft)}

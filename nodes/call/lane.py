@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
@@ -28,6 +27,7 @@ from nodes.call.passage import Passage, passage
 from nodes.call.prices import Price, free_price, price
 from nodes.call.settings import prepare_settings
 from nodes.errors import OverBudget, Permanent, Truncated
+from nodes.loading import Clock
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Lane:
                 self._judge(message, reason_of(message))
                 return result_of(message)
             with self._settling(way, request):
-                async with asyncio.timeout(way.timeout_s):
+                async with Clock(way.timeout_s):
                     result = await send(way.timeout_s)
             generation = result.generations[0]
             self._settle(way, request, generation.message, cost)
