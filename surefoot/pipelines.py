@@ -100,9 +100,11 @@ class Pipeline:
 
 def _estimate_support(item: Mapping[str, Any], providers: Mapping[str, str]) -> int:
     from nodes.call import call_settings, estimate_microusd
+    from tasks.mail import read_mail
     from tasks.support import CLASSIFY_PROMPT, DRAFT_PROMPT, URGENCY_PROMPT, shorten
 
-    text = len(shorten(str(item.get("text", "")))) + len(str(item.get("subject", "")))
+    mail = read_mail(str(item.get("subject") or ""), str(item.get("text") or ""))
+    text = len(shorten(mail.text)) + len(mail.subject)
     total = 0
     for task, prompt, answer_tokens in (
         ("classify", CLASSIFY_PROMPT, 15),

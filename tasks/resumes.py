@@ -19,6 +19,7 @@ from tasks.documents import DocumentError, read_document
 from tasks.embedded import resumes as embedded
 from tasks.embedded.lexicon import folded, lexicon
 from tasks.embedded.resume_lines import years_of_work
+from tasks.html_text import text_of
 from tasks.privacy import remove_identity
 
 PROMPT_CHARS: Final = 14_000
@@ -102,7 +103,7 @@ class ScoreAnswer(BaseModel):
 
 async def read_application(given: Application, _call: Call) -> Readable:
     """Read the document or take the text, and remove the person; raises `Permanent` that says what to do instead."""
-    text, kind = given.text or "", "text"
+    text, kind = text_of(given.text or ""), "text"
     if not text.strip():
         if not given.path:
             raise Permanent("neither a text nor a document: send one of them")
