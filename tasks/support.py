@@ -83,6 +83,8 @@ class DraftRequest(ClassifiedTicket):
     urgency: Urgency
     team: Team
     customer: str = ""
+    confidence: float | None = None
+    """That the category is right; None when nobody has said."""
 
 
 class Draft(BaseModel):
@@ -198,6 +200,7 @@ def draft_embedded(request: DraftRequest, call: Call) -> Draft:
         request.team,
         request.customer,
         plain=call.feedback is not None or call.n > 1,
+        confidence=request.confidence or 0.0,
     )
     return Draft(draft=text)
 
