@@ -78,7 +78,8 @@ qwertz uiop lkjh|dolor in reprehenderit voluptate|snorfle grumpet wizzle|zzz zzz
 hvor er nøglen|missa on avain|waar kan ik parkeren|il pleut depuis ce matin|dov'è la chiave|gdzie jest klucz
 saturday|orange|fine|no|why|cheers|asap|as agreed|find enclosed|like always|the other one|tomorrow then|x|1 2 3|hi|Hallo
 wie gehabt|den großen bitte|dreimal nichts vor freitag|das Fenster ist zu|um acht am Bahnhof|lo de siempre
-half past nine|var är nyckeln|dos mesas libres|la ventana está cerrada|saludos desde sevilla|ok|see you|ditto|nothing|it|+1|same here|me too|what?|really?|come on
+half past nine|var är nyckeln|dos mesas libres|la ventana está cerrada
+saludos desde sevilla|ok|see you|ditto|nothing|it|+1|same here|me too|what?|really?|come on
 """.replace("\n", "|")
     .strip("|")
     .split("|")
@@ -196,7 +197,6 @@ def test_importing_loads_no_heavy_library() -> None:
 
 def test_a_missing_scikit_learn_is_said_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     from nodes.errors import ConfigurationError
-from state import RunContext
 
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'surefoot\[embedded\]'"):
