@@ -27,6 +27,7 @@ from tasks import data  # noqa: E402
 from tasks.data import LabelledTicket  # noqa: E402
 from tasks.embedded import support, support_text  # noqa: E402
 from tasks.embedded.support_model import SupportModel, shipped, sklearn  # noqa: E402
+from tasks.mail import read_mail  # noqa: E402
 
 EXAMPLES = ROOT / "examples" / "tickets.jsonl"
 LABELS = ROOT / "benchmarks" / "data" / "tickets_labels.jsonl"
@@ -54,8 +55,9 @@ def predict(model: SupportModel, tickets: Iterable[LabelledTicket]) -> list[Pred
     """Predict as the support tasks do: the urgency sees the predicted category, not the true one."""
     rows = []
     for ticket in tickets:
-        category, confidence = support.classify(ticket.subject, ticket.text, model=model)
-        level, _ = support.urgency(ticket.subject, ticket.text, category, model=model)
+        mail = read_mail(ticket.subject, ticket.text)
+        category, confidence = support.classify(mail.subject, mail.text, model=model)
+        level, _ = support.urgency(mail.subject, mail.text, category, model=model)
         language = support_text.language(ticket.subject, ticket.text)
         rows.append(Prediction(language, category, ticket.category, confidence, level, ticket.urgency))
     return rows

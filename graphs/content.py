@@ -31,6 +31,7 @@ from state import ReviewDecision, ReviewRequest, RunContext
 from state.content import ArticleInput, ContentState
 from state.review import ActionRequest, ReviewConfig
 from tasks import content as tasks
+from tasks.html_text import text_of
 
 VERSION: Final = "1"
 
@@ -55,7 +56,7 @@ CHECKS: Final = [
 
 def validate(state: ContentState) -> dict[str, Any]:
     """Refuse a run without an article."""
-    if state.text is None or not state.text.strip():
+    if state.text is None or not text_of(state.text).strip():
         raise InputError('field "text" is missing or blank: pass {"text": "the article"}')
     return begin_turn(state, tasks.TASKS)
 
@@ -68,7 +69,7 @@ def ask(state: ContentState) -> ReviewRequest:
         action_request=ActionRequest(action="summarise", args={"summary": state.summary}),
         config=ReviewConfig(allow_accept=False),
         description=f"**Why you are asked**\n{why}\n{refused}\n\n**{state.title or 'Article'}**\n\n"
-        f"{tasks.shortened(state.text or '', 6_000)}",
+        f"{tasks.shortened(text_of(state.text or ''), 6_000)}",
         reasons=state.escalations,
         asked_at=time.time(),
         due_at=time.time() + REVIEW_WITHIN_S,
@@ -97,8 +98,8 @@ summarise = add_step(
     on_give_up="finish",
 )
 add_gate(
-    builder, summarise, field="summary", source=lambda state: f"{state.title}\n{state.text}", checks=CHECKS,
-    then="finish",
+    builder, summarise, field="summary", source=lambda state: f"{state.title}\n{text_of(state.text or '')}",
+    checks=CHECKS, then="finish",
 )  # fmt: skip
 add_retry(builder, [summarise], escalate_to="human_review")
 add_review(builder, ask=ask, answer=answer, tasks=tasks.TASKS, then="finish")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from langgraph.errors import GraphBubbleUp, InvalidUpdateError
 
-from nodes import events
+from nodes import cores, events
 from nodes.call import Call, Usage, classify_error, get_guard, using_call
 from nodes.context import deadline_of, ladder_start
 from nodes.decide import summarise
@@ -27,6 +28,7 @@ from nodes.errors import (
     SurefootError,
     Transient,
 )
+from nodes.loading import Clock
 from nodes.policy import ResolvedPolicy
 from nodes.task import AnyTask
 from nodes.view import View
@@ -65,6 +67,24 @@ def standing(state: RunState, step: str) -> Standing:
     return Standing(visit + 1) if earlier else Standing(visit)
 
 
+@asynccontextmanager
+async def readied(task: AnyTask, entry: str) -> AsyncIterator[Exception | None]:
+    """Prepare a provider and wait for its turn on the cores: all that must be done before an attempt's time begins.
+
+    Yields why the provider could not be prepared, None when it was.
+    """
+    provider, trouble = entry.partition(":")[0], None
+    try:
+        await task.ready(provider)
+    except Exception as error:
+        trouble = error
+    if trouble is None and provider in task.computes:
+        async with cores.turn():
+            yield None
+    else:
+        yield trouble
+
+
 @dataclass
 class Trial:
     """One attempt in the making: what it may use, how it ends, what it writes."""
@@ -86,6 +106,8 @@ class Trial:
     """The group that the task is a member of; empty for a step of its own."""
     until: float | None = None
     """Seconds since the epoch by which the group has to be done."""
+    trouble: Exception | None = None
+    """Why the provider could not be prepared."""
 
     def __post_init__(self) -> None:
         self.state, self.pending, earlier = self.view.run, self.at.pending, self.at.earlier
@@ -147,11 +169,13 @@ class Trial:
         """Attempt the task once and return the update of the state."""
         inputs = self.task.read(self.view.state)
         call = self.call()
+        if self.trouble is not None:
+            return self.failed(self.understand(self.trouble, call.usage), call)
         if self.late:
             return self.failed(CallTimeout("the run's deadline passed before the attempt"), call)
         try:
-            async with asyncio.timeout(self.timeout) as bound:
-                call.allow = self.extending(bound)
+            async with Clock(self.timeout) as clock:
+                call.allow = self.extending(clock)
                 with using_call(call):
                     output = await self.task.run(self.provider, inputs, call)
             fields = self.task.fields(output)
@@ -170,15 +194,12 @@ class Trial:
             call.shown.confirm()
         return self.succeeded(self.task.input_hash(inputs), fields, call.usage)
 
-    def extending(self, bound: asyncio.Timeout) -> Callable[[float], None]:
+    def extending(self, clock: Clock) -> Callable[[float], None]:
         """Return what gives the attempt as much time as its request has, at most up to the ceiling."""
-        loop = asyncio.get_running_loop()
-        latest = loop.time() + max(self.ceiling, self.timeout)
+        most = max(self.ceiling, self.timeout)
 
         def allow(seconds: float) -> None:
-            until = bound.when()
-            if until is not None and not bound.expired():
-                bound.reschedule(max(until, min(loop.time() + seconds + GRACE_S, latest)))
+            clock.extend(min(seconds + GRACE_S, most - clock.ran()))
 
         return allow
 

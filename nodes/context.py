@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from nodes.call import call_settings
 from nodes.errors import ConfigurationError
+from nodes.loading import loaded_since
 from nodes.task import AnyTask, Task
 from state import RunContext, RunState, describe
 
@@ -33,11 +34,15 @@ def run_context() -> RunContext:
 
 
 def deadline_of(state: RunState, context: RunContext) -> float | None:
-    """Return the absolute deadline of a run in seconds since the epoch, if it has one."""
+    """Return the absolute deadline of a run in seconds since the epoch, if it has one.
+
+    It moves on by the time in which this process was loading something since the run began.
+    """
     if context.deadline_s is None:
         return None
     began = state.started_at or min((a.started_at for a in state.attempts), default=time.time())
-    return max([began, *(record.decided_at for record in state.decisions)]) + context.deadline_s
+    began = max([began, *(record.decided_at for record in state.decisions)])
+    return began + context.deadline_s + loaded_since(began)
 
 
 def ladder_start(task: AnyTask, context: RunContext) -> str:

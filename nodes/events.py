@@ -152,7 +152,25 @@ class LimitChanged(CallEvent):
     after: int
 
 
-Event: TypeAlias = AttemptEnded | RetryDecided | GateJudged | ReviewAsked | ReviewDecided | CallEvent
+@dataclass(frozen=True)
+class PreparingBegan:
+    """Something that is loaded once in a process is being loaded, such as models that are fitted."""
+
+    what: str
+
+
+@dataclass(frozen=True)
+class PreparingEnded:
+    """It is loaded, or could not be."""
+
+    what: str
+    latency_ms: int
+    error: str = ""
+
+
+Event: TypeAlias = (
+    AttemptEnded | RetryDecided | GateJudged | ReviewAsked | ReviewDecided | PreparingBegan | PreparingEnded | CallEvent
+)
 Listener: TypeAlias = Callable[[Event], None]
 
 _listeners: list[Listener] = []

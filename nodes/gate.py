@@ -19,6 +19,7 @@ from langgraph.graph import StateGraph
 
 from nodes import bridge, events
 from nodes.call import tokens
+from nodes.loading import Clock
 from nodes.step import Route, StepSpec, route_function
 from nodes.view import View, Viewer
 from state import Failure, RunState, Verdict
@@ -97,7 +98,7 @@ async def judge(
 
     async def one(check: Check) -> Verdict:
         try:
-            async with asyncio.timeout(check.deadline):
+            async with Clock(check.deadline):
                 detail = await bridge.in_thread(check.run, output, source)
         except TimeoutError:
             detail = f"the check gave no verdict within {check.deadline:g} s"

@@ -18,11 +18,12 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import StateGraph
 
 from nodes import bridge, events
-from nodes.attempt import Standing, Trial
+from nodes.attempt import Standing, Trial, readied
 from nodes.call import prepare_settings
 from nodes.context import deadline_of, ladder_start, run_context
 from nodes.decide import Again, Escalate, Fallback, decide, decision_made
 from nodes.errors import ConfigurationError, InputError
+from nodes.loading import loaded_since
 from nodes.policy import Policy, ResolvedPolicy
 from nodes.step import Route, route_function
 from nodes.task import Task
@@ -88,9 +89,6 @@ def add_group(
     async def group(view: View, config: RunnableConfig) -> dict[str, Any]:
         await prepare_settings()
         context = run_context()
-        for member in members:
-            # What is prepared once in a process is not on the clock of the group.
-            await member.task.ready(ladder_start(member.task, context).partition(":")[0])
         crew = _Crew(name, view, config, context, builder.channels, deadline)
         wanted = [member for member in members if not only_missing or _lacks(view, member)]
         return await crew.run(wanted, enough, finish)
@@ -143,9 +141,15 @@ class _Crew:
         self.thread, self.durable = bridge.thread_of(config), bridge.has_saver(config)
         visit = view.run.visits.get(name, 0)
         self.visit = visit + any(a.step == name and a.visit == visit for a in view.run.attempts)
-        self.until = None if deadline is None else time.time() + deadline
+        self.deadline, self.began, self.waited = deadline, time.time(), 0.0
+        """Seconds that the members have, since when, and for how many of them one of them waited for a core."""
         self.update: dict[str, Any] = {"visits": {name: self.visit}}
         self.ended: dict[str, Ended] = {}
+
+    @property
+    def until(self) -> float | None:
+        """Return when the group has to be done: no time counts in which something loaded or waited for a core."""
+        return None if self.deadline is None else self.began + self.deadline + loaded_since(self.began) + self.waited
 
     async def run(self, members: Sequence[Member], enough: Enough | None, finish: Finish | None) -> dict[str, Any]:
         """Pursue all members and return the update; raises what must stop the whole run."""
@@ -193,14 +197,17 @@ class _Crew:
             self._merge({"degraded": True, "reasons": [f"{self.name}: {error}"]})
             return Ended(task.name, None, str(error))
         entry = ladder_start(task, self.context)
-        run, at = self.view.run, Standing(self.visit)
+        run, at, waited = self.view.run, Standing(self.visit), 0.0
         while True:
-            await task.ready(entry.partition(":")[0])
-            trial = Trial(
-                task, policy, View(run, self.view.state), self.context, at, entry, self.thread, self.channels,
-                self.durable, group=self.name, until=self.until,
-            )  # fmt: skip
-            written = await trial.run()
+            asked = time.time()
+            async with readied(task, entry) as trouble:
+                waited += max(0.0, time.time() - asked - loaded_since(asked))
+                self.waited = max(self.waited, waited)
+                trial = Trial(
+                    task, policy, View(run, self.view.state), self.context, at, entry, self.thread, self.channels,
+                    self.durable, group=self.name, until=self.until, trouble=trouble,
+                )  # fmt: skip
+                written = await trial.run()
             failure: Failure | None = written.pop("failures", {}).get(trial.name)
             feedback = written.pop("feedback", {})
             attempts = [*at.earlier, *written["attempts"]]

@@ -15,7 +15,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import StateGraph
 
 from nodes import bridge
-from nodes.attempt import Trial, standing
+from nodes.attempt import Trial, readied, standing
 from nodes.call import prepare_settings
 from nodes.context import ladder_start, run_context
 from nodes.errors import ConfigurationError
@@ -104,10 +104,13 @@ def _attempt_function(spec: StepSpec, channels: Mapping[str, Any]) -> NodeOfView
         at = standing(view.run, task.name)
         if at.pending is not None and at.pending.decision is not None and at.pending.decision.provider:
             entry = at.pending.decision.provider
-        await task.ready(entry.partition(":")[0])
         resolved, thread = spec.policy.resolve(view.state), bridge.thread_of(config)
         durable = bridge.has_saver(config)
-        trial = Trial(task, resolved, view, context, at, entry, thread, channels, durable, gated=bool(spec.gates))
-        return await trial.run()
+        async with readied(task, entry) as trouble:
+            trial = Trial(
+                task, resolved, view, context, at, entry, thread, channels, durable, gated=bool(spec.gates),
+                trouble=trouble,
+            )  # fmt: skip
+            return await trial.run()
 
     return attempt

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from nodes.bridge import in_thread
 from nodes.call import Call
 from nodes.errors import ConfigurationError, InputError, InvalidOutput, Permanent
+from nodes.loading import prepare_once
 from state import describe
 
 In = TypeVar("In", bound=BaseModel)
@@ -39,12 +40,17 @@ class Task(Generic[In, Out]):
     finish: Callable[[In, Out], Out] | None = None
     """Applied to the output of every provider: business rules that hold whoever did the work."""
     prepare: Mapping[str, Callable[[], Any]] = dataclasses.field(default_factory=dict)
-    """What a provider needs once in a process, such as loading a model; it is not on the clock of an attempt."""
+    """What a provider needs once in a process, such as loading a model: a plain function or a coroutine function.
+
+    It is called before the provider is first used, and no time limit of the process runs meanwhile (`nodes.loading`).
+    """
+    computes: frozenset[str] = frozenset()
+    """Providers that do nothing but compute, in plain functions: as many run at a time as there are cores, and the
+    time limit of an attempt begins when it has one (`nodes.cores`)."""
     first: str = ""
     """Entry of the ladder to begin with where the context names none for this task; empty for that of the settings."""
     version: str = "1"
     """Changes with the prompt, so that results of different prompts can be told apart."""
-    _prepared: set[str] = dataclasses.field(default_factory=set, init=False, repr=False, compare=False)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -85,10 +91,12 @@ class Task(Generic[In, Out]):
         return self.finish(inputs, raw) if self.finish else raw
 
     async def ready(self, provider: str) -> None:
-        """Prepare a provider, the first time that it is asked for; whoever comes meanwhile waits too."""
-        if provider in self.prepare and provider not in self._prepared:
-            await in_thread(self.prepare[provider])
-            self._prepared.add(provider)
+        """Prepare a provider, the first time that it is asked for; whoever comes meanwhile waits too.
+
+        Raises `Permanent` that says why it could not be prepared, and `ConfigurationError`.
+        """
+        if provider in self.prepare:
+            await prepare_once(self.prepare[provider], f"{provider} for {self.name}")
 
     @property
     def prepared(self) -> frozenset[str]:
@@ -123,6 +131,7 @@ class FunctionTask:
     function: StepFunction
     providers: Mapping[str, StepFunction] = dataclasses.field(init=False)
     outputs: ClassVar[tuple[str, ...]] = ()
+    computes: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "providers", {FUNCTION: self.function})

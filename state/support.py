@@ -33,7 +33,8 @@ class SupportInput(BaseModel):
     model_config = form("text")
 
     text: Annotated[TicketText | None, Checked] = None
-    """What the customer wrote. Required; it may be blank, then a person reads the ticket."""
+    """What the customer wrote: plain text, or the body of a mail with its history, also as HTML. Required; it may be
+    blank, then a person reads the ticket."""
     subject: Annotated[TicketText, Checked] = ""
     """What the customer wrote above it."""
     customer: Annotated[str, Checked] = ""
@@ -47,6 +48,12 @@ class SupportInput(BaseModel):
 class SupportState(RunState, SupportInput):
     """A ticket on its way: what is known of it and what happened."""
 
+    message: Annotated[str | None, Checked] = None
+    """What is new in the text: without quoted history, signature and HTML. This is what is judged and answered."""
+    quoted: Annotated[str, Checked] = ""
+    """Older mails below the message or between its parts, as they came; a person sees them, no model does."""
+    signature: Annotated[str, Checked] = ""
+    """Signature, disclaimer and what phones add, as they came; a person sees them, no model does."""
     category: Annotated[Category | None, Checked] = None
     confidence: Annotated[Probability | None, Checked] = None
     """Calibrated probability that the category is right."""

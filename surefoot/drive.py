@@ -103,10 +103,11 @@ async def drive(
 ) -> RawThread:
     """Run a thread until it ends or waits, and return its raw state.
 
-    `start` is the input, None to go on, or a `Command`. Durability is `sync`: each superstep is in Redis before the
-    next begins. Raises what the graph raises, `Drained` between two supersteps once `draining()` is true, and
-    `ThreadBusy` when the lease was lost.
+    What the tasks load is loaded before. `start` is the input, None to go on, or a `Command`. Durability is `sync`:
+    each superstep is in Redis before the next begins. Raises what the graph raises, `Drained` between two supersteps
+    once `draining()` is true, and `ThreadBusy` when the lease was lost.
     """
+    await pipeline.make_ready(context)
     store.allow(pipeline)
     graph = pipeline.graph.copy(update={"checkpointer": store.saver})
     values: dict[str, Any] = {}

@@ -6,6 +6,7 @@ at all raises `UsageError`.
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 import stat
@@ -20,9 +21,10 @@ from pydantic import ValidationError
 from nodes.task import hash_of
 from state import describe
 from state.strict import nearest
+from surefoot.cells import number_fields, plain_number
 from surefoot.errors import UsageError
 from surefoot.folders import LeftOut, files_of, refuse_endless
-from surefoot.tables import looks_like_csv, read_csv
+from surefoot.tables import delimiter_of, looks_like_csv, read_csv
 from surefoot.words import one_line
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ MAX_NAMES = 20
 
 MAX_ID = 200
 """Most characters of an id: it is part of keys and of lines that people read."""
+
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""The marks that a file in UTF-16 begins with."""
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv"}
 
@@ -75,7 +80,7 @@ Raw: TypeAlias = tuple[int, Any]
 def read_items(source: str | Path, pipeline: Pipeline, stdin: TextIO) -> Iterator[Item | BadLine]:
     """Yield the items of a file (`-`: standard input, of any kind) and its bad lines, in order.
 
-    Raises `UsageError` when the file cannot be read, is empty, is not UTF-8 or is of no known kind.
+    Raises `UsageError` when the file cannot be read, is empty, is neither UTF-8 nor UTF-16 or is of no known kind.
     """
     seen: dict[str, int] = {}
     empty = True
@@ -151,9 +156,8 @@ def _kind(value: Any) -> str:
 
 
 def _raw_items(source: str | Path, stdin: TextIO, pipeline: Pipeline) -> Iterator[Raw]:
-    required = pipeline.required
     if str(source) == "-":
-        yield from _parse(_utf8(_all_bytes(stdin), "standard input"), "standard input", required)
+        yield from _parse(_utf8(_all_bytes(stdin), "standard input"), "standard input", pipeline)
         return
     path = Path(source)
     try:
@@ -174,7 +178,7 @@ def _raw_items(source: str | Path, stdin: TextIO, pipeline: Pipeline) -> Iterato
         raise UsageError(f"{path} cannot be read: permission denied") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
-    yield from _csv(text, str(path), required) if kind == "csv" else _parse(text, str(path), required)
+    yield from _csv(text, str(path), pipeline) if kind == "csv" else _parse(text, str(path), pipeline)
 
 
 def _format_of(path: Path) -> str:
@@ -202,16 +206,26 @@ def _decode(data: bytes, name: str, line: int) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         where = line + data.count(b"\n", 0, error.start)
-        hint = "; it looks like UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") and line == 1 else ""
-        raise UsageError(f"{name} is not UTF-8 (line {where}){hint}: save it as UTF-8 and run it again") from None
+        raise UsageError(f"{name} is not UTF-8 (line {where}): save it as UTF-8 and run it again") from None
 
 
 def _utf8(data: bytes, name: str) -> str:
+    """Decode a whole file: UTF-8, or UTF-16 with its mark, which spreadsheets call "Unicode text"."""
+    if data.startswith(UTF_16):
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError:
+            raise UsageError(f"{name} is cut off or no UTF-16, as its first bytes say: save it as UTF-8") from None
     return _decode(data, name, 1).removeprefix("\ufeff")
 
 
 def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    for number, data in enumerate(file, 1):
+    """Yield the lines of a file with their numbers; a large one is never read as a whole."""
+    first = file.readline()
+    if first.startswith(UTF_16):
+        yield from enumerate(_utf8(first + file.read(), name).split("\n"), 1)
+        return
+    for number, data in enumerate(itertools.chain([first] if first else [], file), 1):
         line = _decode(data, name, number)
         yield number, line.removeprefix("\ufeff") if number == 1 else line
 
@@ -243,13 +257,13 @@ def _jsonl(lines: Iterator[tuple[int, str]]) -> Iterator[Raw]:
             yield number, BadLine(number, str(error))
 
 
-def _parse(text: str, name: str, required: tuple[str, ...]) -> Iterator[Raw]:
+def _parse(text: str, name: str, pipeline: Pipeline) -> Iterator[Raw]:
     """Parse an array of objects, one object, JSON Lines, or a table whose header has an `id`."""
     if text.lstrip().startswith("["):
         yield from _array(text, name)
         return
     if looks_like_csv(text):
-        yield from _csv(text, name, required)
+        yield from _csv(text, name, pipeline)
         return
     try:
         whole = _load(text)
@@ -257,7 +271,7 @@ def _parse(text: str, name: str, required: tuple[str, ...]) -> Iterator[Raw]:
         # Split at newlines only: a text may hold other line separators.
         yield from _jsonl(enumerate(text.split("\n"), 1))
         return
-    if (list_name := _list_within(whole)) is not None and not set(required) & set(whole):
+    if (list_name := _list_within(whole)) is not None and not set(pipeline.required) & set(whole):
         raise UsageError(f"{name} is one object with {_way_out(list_name, name)}")
     yield 1 + text[: len(text) - len(text.lstrip())].count("\n"), whole
 
@@ -311,12 +325,22 @@ def _skip(text: str, position: int) -> int:
     return position
 
 
-def _csv(text: str, name: str, required: tuple[str, ...]) -> Iterator[Raw]:
+def _csv(text: str, name: str, pipeline: Pipeline) -> Iterator[Raw]:
     """Yield the rows of a table; an empty cell says nothing, except where the field is required."""
+    # Where commas are fractions, cells are separated by semicolons.
+    numbers, points = number_fields(pipeline.input), delimiter_of(text) != ";"
     for line, row in read_csv(text, name):
         if isinstance(row, str):
             yield line, BadLine(line, row)
-        elif missing := [field for field in required if field not in row]:
+            continue
+        if missing := [field for field in pipeline.required if field not in row]:
             raise UsageError(f'{name}: the first row has no column "{missing[0]}"{_there_are(missing[0], row)}')
-        else:
-            yield line, {column: cell for column, cell in row.items() if cell or column in required}
+        found: dict[str, str] = {}
+        bad = None
+        for column, cell in row.items():
+            if cell or column in pipeline.required:
+                try:
+                    found[column] = plain_number(cell, points_are_fractions=points) if column in numbers else cell
+                except ValueError as error:
+                    bad = bad or BadLine(line, f'field "{column}": {error}')
+        yield line, bad or found

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
 
 from nodes.context import ladder_start
+from nodes.errors import CallError, StopRun
 from nodes.graph import CheckedGraph
 from nodes.task import Task
 from state import RunContext, RunState, SupportInput
@@ -72,6 +74,15 @@ class Pipeline:
             self.tasks[name].provider(entry.partition(":")[0])
         return entries
 
+    async def make_ready(self, context: RunContext) -> None:
+        """Prepare the provider that each task starts with, such as models that are fitted.
+
+        What cannot be prepared is told by the step that needs it, where another provider may answer instead.
+        """
+        for name, entry in self.providers(context).items():
+            with suppress(StopRun, CallError):
+                await self.tasks[name].ready(entry.partition(":")[0])
+
     def estimate_microusd(self, items: Sequence[Item], context: RunContext) -> int:
         """Estimate the micro-dollars of the items; raises `ConfigurationError` for a model without a price."""
         providers = self.providers(context)
@@ -89,9 +100,11 @@ class Pipeline:
 
 def _estimate_support(item: Mapping[str, Any], providers: Mapping[str, str]) -> int:
     from nodes.call import call_settings, estimate_microusd
+    from tasks.mail import read_mail
     from tasks.support import CLASSIFY_PROMPT, DRAFT_PROMPT, URGENCY_PROMPT, shorten
 
-    text = len(shorten(str(item.get("text", "")))) + len(str(item.get("subject", "")))
+    mail = read_mail(str(item.get("subject") or ""), str(item.get("text") or ""))
+    text = len(shorten(mail.text)) + len(mail.subject)
     total = 0
     for task, prompt, answer_tokens in (
         ("classify", CLASSIFY_PROMPT, 15),

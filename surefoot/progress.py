@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from nodes.events import AttemptEnded, Event, listening
+from nodes.events import AttemptEnded, Event, PreparingBegan, PreparingEnded, listening
 from surefoot.bill import Bill
 from surefoot.words import duration, money
 
@@ -136,11 +136,6 @@ class Tally:
         return value if value in self.choices[name] else None
 
 
-def prepares(pipeline: Pipeline) -> bool:
-    """Tell whether a task of a pipeline has something to load that this process has not loaded yet."""
-    return any(task.prepare.keys() - task.prepared for task in pipeline.tasks.values())
-
-
 class Board:
     """Draws the progress of a run on stderr: a bar on a terminal, a line now and then elsewhere."""
 
@@ -152,8 +147,6 @@ class Board:
         self._stack = ExitStack()
         self._progress: Progress | None = None
         self._stopping = False
-        self._preparing = prepares(tally.pipeline)
-        """Whether nothing was tried yet, and models of our own may be loading."""
 
     def __enter__(self) -> Self:
         self._stack.enter_context(listening(self._listen))
@@ -163,10 +156,7 @@ class Board:
                 transient=True, refresh_per_second=8,
             )  # fmt: skip
             self._progress = self._stack.enter_context(bar)
-            name = self._tally.pipeline.name
-            self._task = bar.add_task("preparing models" if self._preparing else name, total=self._total)
-        elif self._preparing:
-            self._console.print(f"{self._tally.pipeline.name}: preparing models", soft_wrap=True, markup=False)
+            self._task = bar.add_task(self._tally.pipeline.name, total=self._total)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -185,6 +175,16 @@ class Board:
             self._told = time.monotonic()
             self._console.print(f"{self._tally.pipeline.name}: {self.counts()}", soft_wrap=True, markup=False)
 
+    def _prepare(self, what: str) -> None:
+        """Say that something is loaded first: the bar stands still meanwhile."""
+        line = f"preparing {what}: no time limit runs meanwhile ..."
+        self._console.print(line, soft_wrap=True, markup=False, highlight=False)
+        self._describe(f"preparing {what}")
+
+    def _describe(self, text: str) -> None:
+        if self._progress is not None and not self._stopping:
+            self._progress.update(self._task, description=text)
+
     def stopping(self, line: str) -> None:
         """Say that the run is being stopped."""
         self._stopping = True
@@ -202,11 +202,11 @@ class Board:
         return ", ".join([*parts, money(self._cost), duration(time.monotonic() - self._began)])
 
     def _listen(self, event: Event) -> None:
-        if self._preparing:
-            self._preparing = False
-            if self._progress is not None and not self._stopping:
-                self._progress.update(self._task, description=self._tally.pipeline.name)
-        if isinstance(event, AttemptEnded):
+        if isinstance(event, PreparingBegan):
+            self._prepare(event.what)
+        elif isinstance(event, PreparingEnded):
+            self._describe(self._tally.pipeline.name)
+        elif isinstance(event, AttemptEnded):
             self._cost += event.attempt.cost_microusd
             self._retries += event.attempt.outcome != "ok"
             self._tally.hear(event)

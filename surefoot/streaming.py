@@ -62,7 +62,7 @@ async def astream(pipeline: str, input: Mapping[str, Any], **options: Unpack[Run
         loop.call_soon_threadsafe(parts.put_nowait, part)
 
     def take(event: Event) -> None:
-        if event.thread == thread:
+        if getattr(event, "thread", None) == thread:
             put(event)
 
     async def run() -> Result:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 
 from state.strict import nearest
 from surefoot.errors import UsageError
 
 DELIMITERS = (",", ";", "\t", "|")
+
+_NAMED = re.compile(r"\ufeff?[ ]*\"?sep=([^\w\s\"]|\t)\"?[;,\t|]*[ ]*\r?\n?", re.IGNORECASE)
+"""The line by which Excel is told the delimiter of a table; saved again, it may have delimiters of its own."""
 
 MAX_CELL = 10_000_000
 """Characters of one cell; the standard library's own limit of 131,072 is less than a pasted log."""
@@ -17,15 +21,16 @@ MAX_CELL = 10_000_000
 def read_csv(text: str, name: str) -> Iterator[tuple[int, dict[str, str] | str]]:
     """Yield each row with the line that it begins at: its cells by column, or a sentence that says what is wrong.
 
-    The first row names the columns. Quoted cells may hold newlines. Raises `UsageError` for a header without an `id`.
+    The first row names the columns; before it there may be the line `sep=;` that spreadsheets write to name the
+    delimiter. Quoted cells may hold newlines. Raises `UsageError` for a header without an `id`.
     """
     csv.field_size_limit(MAX_CELL)
-    lines = text.splitlines(keepends=True) if "\n" not in text else [line + "\n" for line in text.split("\n")]
-    first = next((number for number, line in enumerate(lines) if line.strip()), None)
+    lines = _lines(text)
+    first, delimiter = _begin(lines)
     if first is None:
         return
     # `strict` makes an unbalanced quote an error; without it the quote would silently swallow the rows that follow.
-    reader = csv.reader(lines[first:], delimiter=_delimiter(lines[first]), strict=True)
+    reader = csv.reader(lines[first:], delimiter=delimiter, strict=True)
     header = _header(reader, name)
     while True:
         line = first + reader.line_num + 1
@@ -43,8 +48,31 @@ def read_csv(text: str, name: str) -> Iterator[tuple[int, dict[str, str] | str]]
 
 def looks_like_csv(text: str) -> bool:
     """Tell whether a text of unknown kind begins with a header that has an `id`, which no JSON does."""
-    first = text.lstrip().partition("\n")[0]
-    return first[:1] not in ("{", "[") and any("id" in cells for cells in _columns(first).values())
+    lines = _lines(text)
+    first, delimiter = _begin(lines)
+    if first is None or lines[first].lstrip()[:1] in ("{", "["):
+        return False
+    return any("id" in cells for cells in _columns(lines[first], (delimiter, *DELIMITERS)).values())
+
+
+def delimiter_of(text: str) -> str:
+    """Return the delimiter of a table."""
+    return _begin(_lines(text))[1]
+
+
+def _lines(text: str) -> list[str]:
+    return text.splitlines(keepends=True) if "\n" not in text else [line + "\n" for line in text.split("\n")]
+
+
+def _begin(lines: list[str]) -> tuple[int | None, str]:
+    """Return the line of the header and the delimiter, which a line before it may name."""
+    first = next((number for number, line in enumerate(lines) if line.strip()), None)
+    if first is None:
+        return None, DELIMITERS[0]
+    if (named := _NAMED.fullmatch(lines[first])) is None:
+        return first, _delimiter(lines[first])
+    header = next((number for number in range(first + 1, len(lines)) if lines[number].strip()), None)
+    return header, named[1]
 
 
 def _delimiter(first: str) -> str:
@@ -54,8 +82,8 @@ def _delimiter(first: str) -> str:
     return named[0] if named else max(columns, key=lambda char: len(columns[char]))
 
 
-def _columns(first: str) -> dict[str, list[str]]:
-    return {char: [cell.strip(' "\r\n') for cell in first.split(char)] for char in DELIMITERS}
+def _columns(first: str, delimiters: tuple[str, ...] = DELIMITERS) -> dict[str, list[str]]:
+    return {char: [cell.strip(' "\r\n') for cell in first.split(char)] for char in delimiters}
 
 
 def _header(reader: Iterator[list[str]], name: str) -> list[str]:

@@ -54,7 +54,8 @@ def about(values: Mapping[str, Any], limit: int) -> str:
     job = values.get("job")
     title = values.get("subject") or values.get("title") or (job.get("title") if isinstance(job, Mapping) else "")
     path = values.get("path")
-    body = values.get("resume") or (Path(path).name if isinstance(path, str) else values.get("text"))
+    text = values.get("message") or values.get("text")
+    body = values.get("resume") or (Path(path).name if isinstance(path, str) else text)
     if not body and isinstance(values.get("amount"), float):
         body = " ".join(str(values.get(name) or "") for name in ("amount", "channel", "merchant"))
     return one_line(": ".join(part for part in (title, body) if isinstance(part, str) and part.strip()), limit)

@@ -82,7 +82,8 @@ def _member(name: str) -> Task[Any, Any]:
         input=Transaction,
         output=output,
         providers={"embedded": local, "openai": remote},
-        prepare={"embedded": fraud_models.ready},
+        prepare={"embedded": fraud_models.prepare},
+        computes=frozenset({"embedded"}),
     )
 
 

@@ -19,6 +19,7 @@ from tasks.documents import Document, DocumentError, read_document
 from tasks.embedded import resumes as embedded
 from tasks.embedded.lexicon import folded, lexicon
 from tasks.embedded.work_years import years_of_work, years_stated
+from tasks.html_text import text_of
 from tasks.privacy import remove_identity
 
 PROMPT_CHARS: Final = 14_000
@@ -114,7 +115,7 @@ class ScoreAnswer(BaseModel):
 
 async def read_application(given: Application, _call: Call) -> Readable:
     """Read the document or take the text, and remove the person; raises `Permanent` that says what to do instead."""
-    document = Document(given.text or "", "text")
+    document = Document(text_of(given.text or ""), "text")
     if not document.text.strip():
         if not given.path:
             raise Permanent("neither a text nor a document: send one of them")
@@ -156,6 +157,12 @@ SOFT_PROMPT: Final = """Which soft skills does a résumé show? Choose from this
 shows: {names}. Choose none that only a guess could justify.
 
 """
+
+
+def word_lists() -> None:
+    """Read the lists that skills and certifications are looked up in."""
+    for name in ("skills", "soft_skills", "certifications"):
+        lexicon(name)
 
 
 def quoted(resume: str) -> str:
@@ -292,11 +299,16 @@ read: Final = Task(name="read", input=Application, output=Readable, providers={"
 technical: Final = Task(
     name="technical", input=Resume, output=Technical, finish=only_named,
     providers={"openai": technical_openai, "embedded": technical_embedded},
+    prepare={"openai": word_lists, "embedded": word_lists}, computes=frozenset({"embedded"}),
 )  # fmt: skip
-soft: Final = Task(name="soft", input=Resume, output=Soft, providers={"openai": soft_openai, "embedded": soft_embedded})
+soft: Final = Task(
+    name="soft", input=Resume, output=Soft, providers={"openai": soft_openai, "embedded": soft_embedded},
+    prepare={"openai": word_lists, "embedded": word_lists}, computes=frozenset({"embedded"}),
+)  # fmt: skip
 certifications: Final = Task(
-    name="certifications", input=Resume, output=Certifications, providers={"rules": certifications_by_rules}
-)
+    name="certifications", input=Resume, output=Certifications, providers={"rules": certifications_by_rules},
+    prepare={"rules": word_lists}, computes=frozenset({"rules"}),
+)  # fmt: skip
 score: Final = Task(
     name="score",
     input=Facts,

@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 
 from nodes.errors import ConfigurationError
+from state import RunContext
 from state.support import CATEGORIES, URGENCIES
 from tasks import data
 from tasks.embedded import support, support_model, support_text
@@ -64,6 +65,60 @@ def test_unreadable_letters_are_not_called_harmless() -> None:
 def test_noise_and_unknown_languages_lower_confidence() -> None:
     for text in ("aGVsbG8gd29ybGQ zzkq wqpx fjfj mnbq", "Minä en ymmärrä miksi sivusto toimii näin hitaasti tänään"):
         assert support.classify("", text)[1] < support.REVIEW_BELOW
+
+
+UNCLEAR = (
+    """
+two of everything before monday|four of those by friday|the large one with the handle|a table for six at the window
+could you water the plants on sunday|meet me at the station|his brother plays the piano|the snow is finally melting
+which team is leading|where does the bus stop|seven instead of five|ring the bell twice|upstairs on the left
+they are late again|about what we said|anything new?|the window is closed|more coffee please|you were right|both of them
+in the drawer under the lamp|none of the above|everything by tuesday|do it again|the meeting room was cold|my dog ate it
+qwertz uiop lkjh|dolor in reprehenderit voluptate|snorfle grumpet wizzle|zzz zzz zzz|xk3 9f2 lq0|happy birthday|goodbye
+hvor er nøglen|missa on avain|waar kan ik parkeren|il pleut depuis ce matin|dov'è la chiave|gdzie jest klucz
+saturday|orange|fine|no|why|cheers|asap|as agreed|find enclosed|like always|the other one|tomorrow then|x|1 2 3|hi|Hallo
+wie gehabt|den großen bitte|dreimal nichts vor freitag|das Fenster ist zu|um acht am Bahnhof|lo de siempre
+half past nine|var är nyckeln|dos mesas libres|la ventana está cerrada
+saludos desde sevilla|ok|see you|ditto|nothing|it|+1|same here|me too|what?|really?|come on
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
+"""Short texts by which no one could sort a ticket, whether their words are known or not; nothing was fitted on them."""
+
+SHORT = {
+    "billing": ["I was charged twice", "refund please", "invoice missing", "cancel my subscription", "Rechnung falsch",
+                "refund my last payment", "the VAT on the invoice is wrong", "me habéis cobrado de más"],
+    "bug": ["error 500 on login", "the page is slow", "app crashes", "no puedo entrar", "export crashes with an error",
+            "the dashboard is down", "Fehler 500 beim Export", "search is broken since the update"],
+    "feature_request": ["please add dark mode", "dark mode please", "would be nice to have a dark mode",
+                        "it would be great to export to Excel"],
+    "general": ["where do I change my password?", "how do I add a user?", "Wie ändere ich mein Passwort?",
+                "how can I delete my account?", "cómo cambio mi contraseña?"],
+}  # fmt: skip
+"""Short texts that say enough."""
+
+
+def test_short_texts_that_say_nothing_are_not_confident() -> None:
+    sure = {text: found for text in UNCLEAR if (found := support.classify("", text))[1] >= support.REVIEW_BELOW}
+    assert len(UNCLEAR) > 75
+    assert sure == {}
+
+
+def test_short_texts_that_say_enough_stay_confident() -> None:
+    found = {text: (label, *support.classify("", text)) for label, texts in SHORT.items() for text in texts}
+    assert {text: told for text, told in found.items() if told[0] != told[1] and told[2] >= 0.7} == {}
+    unsure = {text: told for text, told in found.items() if told[2] < support.REVIEW_BELOW}
+    assert len(unsure) <= 0.2 * len(found), unsure
+
+
+def test_a_ticket_that_says_nothing_goes_to_a_person() -> None:
+    from graphs.support import graph
+
+    ended = graph.invoke({"text": "two of everything before monday"}, context=RunContext(provider="embedded"))
+    assert ended["confidence"] < support.REVIEW_BELOW
+    assert [review["decision"]["by"] for review in ended["review"]] == ["default"]
+    assert "the category is unsure" in str(ended["review"])
 
 
 def test_billing_is_never_below_high() -> None:

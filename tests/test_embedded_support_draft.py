@@ -9,7 +9,7 @@ import pytest
 from nodes.checks import boilerplate, invented, length, personal_data, repetition
 from state.support import CATEGORIES, URGENCIES
 from tasks import data
-from tasks.embedded import support, support_text
+from tasks.embedded import support, support_draft, support_text
 
 TEAM = {"bug": "engineering", "feature_request": "product", "billing": "finance", "general": "support_tier_1"}
 
@@ -71,6 +71,51 @@ def test_nothing_of_the_customer_is_repeated() -> None:
     text = "I am Zebulon Quux, zebulon@example.com, 555-0142, owed 312.50 since 3 May, see https://example.org/x"
     answer = support.draft("Quux GmbH", text, "billing", "high", "finance", "Zebulon Quux")
     assert not re.search(r"(?i)zebulon|quux|example|555|312|may\b|gmbh", answer)
+
+
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [
+        ("A dark theme would be great, my eyes hurt about midnight.", "feature_request"),
+        ("I want to report that I am above the limit and about to leave.", "general"),
+        ("Please send us your SOC 2 report.", "general"),
+        ("The planner in the plan view is planned badly.", "bug"),
+        ("I am taxed by this, a taxi would be faster.", "billing"),
+        ("The card on the board has a file and a role, the search and the calendar are empty.", "bug"),
+        ("Le plan de la ville et les plans de l'appartement", "general"),
+    ],
+)
+def test_a_topic_is_not_claimed_without_evidence(text: str, category: str) -> None:
+    named = [form[1] for topics in support_draft._templates()["topics"].values() for topic in topics.values()
+             for form in topic.values()]  # fmt: skip
+    assert len(named) > 60
+    for customer in map(str, range(12)):
+        said = support.draft("", text, category, "low", TEAM[category], customer)
+        assert [topic for topic in named if topic in said] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "category", "topic"),
+    [
+        ("The export hangs. Each export to CSV stops at 40 %.", "bug", "the export"),
+        ("Der Kalender ist leer, auch der geteilte Kalender.", "bug", "den Kalender"),
+        ("La factura de marzo es incorrecta, la factura de abril también.", "billing", "una factura o recibo"),
+    ],
+)
+def test_a_topic_that_a_ticket_names_again_and_again_is_named(text: str, category: str, topic: str) -> None:
+    assert topic in support.draft("", text, category, "medium", TEAM[category], "")
+
+
+@pytest.mark.parametrize("language", ["the page is empty", "die Seite ist leer und wir warten", "la página está vacía"])
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_a_draft_says_nothing_of_a_category_that_is_unsure(language: str, category: str) -> None:
+    sentences = support_draft._templates()[support_text.language("", language)]
+    claims = [one for kind in CATEGORIES if kind != "general" for one in sentences["opening"][kind]]
+    for customer in map(str, range(12)):
+        unsure = support.draft("", language, category, "medium", TEAM[category], customer, confidence=0.6)
+        assert not any(one in unsure for one in claims)
+        assert any(one in unsure for one in sentences["opening"]["general"])
+        assert 40 <= len(unsure.split()) <= 110
 
 
 def test_text_without_letters_is_asked_about() -> None:

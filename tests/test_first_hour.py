@@ -22,7 +22,7 @@ from state.resumes import Job
 from surefoot.drawing import edges_of, mermaid, svg
 from surefoot.inputs import BadLine, read_items
 from surefoot.pipelines import names, pipeline
-from surefoot.progress import Tally, prepares
+from surefoot.progress import Tally
 from surefoot.readable import brief, lines_of
 from surefoot.way import Way, _walked
 from surefoot.words import escaped, json_text
@@ -160,20 +160,6 @@ def test_failed_attempts_are_counted_by_provider_and_outcome() -> None:
     ):
         tally.hear(AttemptEnded("t", Attempt(step="models", provider=provider, outcome=outcome)))  # type: ignore[arg-type]
     assert tally.failures == {("embedded", "timeout"): 2, ("openai", "throttled"): 1}
-
-
-def test_a_run_says_that_it_prepares_models(cli: Cli, tmp_path: Path) -> None:
-    found = pipeline("fraud")
-    for task in found.tasks.values():
-        task._prepared.clear()
-    assert prepares(found)
-    rows = Path(__file__).parent.parent.joinpath("examples/transactions.csv").read_text().splitlines()[:3]
-    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
-    done = cli("run", "fraud", "t.csv", "--provider", "embedded", "--namespace", "prepares", "--rerun")
-    assert "fraud: preparing models" in done.err
-    assert not prepares(found)
-    again = cli("run", "fraud", "t.csv", "--provider", "embedded", "--namespace", "prepares", "--rerun")
-    assert "preparing" not in again.err
 
 
 @pytest.mark.parametrize("name", [*names(), "support_handoff"])

@@ -144,6 +144,81 @@ def test_csv_takes_the_delimiter_under_which_there_is_an_id(tmp_path: Path) -> N
         assert second == Item("2", {"text": "four"}, 5)
 
 
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;", "sep=;;;", "\ufeffsep=;", " sep=; "])
+def test_csv_may_name_its_delimiter_in_a_line_of_its_own(tmp_path: Path, first: str) -> None:
+    text = f'{first}\r\nid;text\r\n1;"a; b\nc"\r\n2;d,e,f\r\n'
+    expected = [Item("1", {"text": "a; b\nc"}, 3), Item("2", {"text": "d,e,f"}, 5)]
+    assert read(written(tmp_path, text, "t.csv")) == expected
+    assert read("-", text.removeprefix("\ufeff")) == expected
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", "|", "^", ":"])
+def test_any_delimiter_may_be_named(tmp_path: Path, delimiter: str) -> None:
+    text = f"sep={delimiter}\nid{delimiter}text;x\n1{delimiter}a;b\n".replace("text;x", "text")
+    assert read(written(tmp_path, text, "t.csv")) == [Item("1", {"text": "a;b"}, 3)]
+
+
+def test_a_column_may_be_called_sep(tmp_path: Path) -> None:
+    assert read(written(tmp_path, "sep,id,text\nx,1,a\n", "t.csv")) == [Item("1", {"text": "a"}, 2)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", "id\ttext\r\n1\tcafé 漢\r\n"),
+        ("t.jsonl", '{"id": 1, "text": "café 漢"}\n'),
+        ("t.json", '[{"id": 1, "text": "café 漢"}]'),
+    ],
+)
+def test_what_spreadsheets_call_unicode_is_read(tmp_path: Path, name: str, text: str, encoding: str) -> None:
+    (item,) = read(written(tmp_path, text.encode(encoding), name))
+    assert isinstance(item, Item)
+    assert (item.id, item.input) == ("1", {"text": "café 漢"})
+
+
+def transactions(tmp_path: Path, delimiter: str, amount: str) -> Item | BadLine:
+    row = {"id": "1", "amount": amount, "usual_amount": "40", "channel": "online", "merchant": "fuel", "hour": "3",
+           "distance_km": "12", "foreign": "false", "new_device": "true", "new_payee": "false", "account_days": "80",
+           "last_hour": "0", "last_day": "2", "failed_day": "0"}  # fmt: skip
+    quoted = [f'"{cell}"' for cell in row.values()]
+    path = written(tmp_path, f"{delimiter.join(row)}\n{delimiter.join(quoted)}\n", "t.csv")
+    (item,) = read_items(path, pipeline("fraud"), io.StringIO())
+    return item
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "cell", "value"),
+    [
+        (",", "12.5", 12.5), (",", "1.234", 1.234), (",", "1,234.50", 1234.5), (",", "1,234,567", 1234567.0),
+        (";", "12,50", 12.5), (";", "1.234,50", 1234.5), (";", "1.234.567", 1234567.0), (";", "12.5", 12.5),
+        (";", "1 234,50", 1234.5), (";", "1\u202f234,5", 1234.5), (";", "1'234.50", 1234.5), (";", "0,123", 0.123),
+        (",", "12,50", 12.5), (";", "1234", 1234.0), (",", "1e3", 1000.0), (";", "12345,678", 12345.678),
+    ],
+)  # fmt: skip
+def test_numbers_of_a_table_are_read_as_spreadsheets_write_them(
+    tmp_path: Path, delimiter: str, cell: str, value: float
+) -> None:
+    item = transactions(tmp_path, delimiter, cell)
+    assert isinstance(item, Item), item
+    assert item.input["amount"] == value
+
+
+@pytest.mark.parametrize(("delimiter", "cell"), [(";", "1.234"), (";", "1,234"), (",", "1,234"), ("\t", "12,345")])
+def test_a_number_that_may_be_read_in_two_ways_is_told(tmp_path: Path, delimiter: str, cell: str) -> None:
+    item = transactions(tmp_path, delimiter, cell)
+    assert isinstance(item, BadLine)
+    assert item.line == 2
+    assert item.reason.startswith('field "amount": 1.234 and 1,234 may be a thousand or a fraction')
+
+
+@pytest.mark.parametrize("cell", ["1.23.4", "12,3,4", "1,23.4", "€ 5", "five", "nan", "1 2"])
+def test_what_is_no_number_is_told(tmp_path: Path, cell: str) -> None:
+    item = transactions(tmp_path, ";", cell)
+    assert isinstance(item, BadLine)
+    assert "amount" in item.reason
+
+
 def test_csv_rows_that_do_not_fit_are_told(tmp_path: Path) -> None:
     text = 'id,text\n1,a,b\n2\n3,"x"y\n4,ok\n,b\n5,"never closed\n6,lost\n'
     found = read(written(tmp_path, text, "t.csv"))
@@ -172,7 +247,8 @@ def test_an_empty_cell_is_absent_but_for_required_fields(tmp_path: Path) -> None
         ("t.csv", b"id,text\n", "is empty"),
         ("t.jsonl", b'{"id": 1, "text": "a"}\n{"id": 2, "text": "\xff"}\n', "not UTF-8 .line 2."),
         ("t.csv", b"id,text\n1,caf\xe9\n", "not UTF-8 .line 2."),
-        ("t.jsonl", '{"id": 1}'.encode("utf-16"), "looks like UTF-16"),
+        ("t.jsonl", '{"id": 1}'.encode("utf-16")[:-1], "no UTF-16"),
+        ("t.csv", b"sep=;\n", "is empty"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_line(

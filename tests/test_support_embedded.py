@@ -294,7 +294,6 @@ def test_the_model_is_fitted_off_the_clock_of_an_attempt(monkeypatch: pytest.Mon
         return support_model.shipped()
 
     monkeypatch.setitem(tasks.classify.prepare, "embedded", slow)
-    tasks.classify._prepared.clear()
     began = time.time()
     first = graph.invoke(BILLING, context=SURE)["attempts"][0]
     assert (first["outcome"], first["n"]) == ("ok", 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from nodes.call.shot import Failed, Shot
 from nodes.call.stream import stream
 from nodes.call.wish import Wish
 from nodes.errors import InvalidOutput, Permanent, Throttled, Transient
+from nodes.loading import Clock
 
 if TYPE_CHECKING:
     from nodes.call.call import Call
@@ -136,7 +136,7 @@ class Asking:
     async def _converse(self, shot: Shot, way: Passage) -> chat.Answer:
         """Send one request and take its answer in, in one piece or in many."""
         if "stream" not in shot.parameters:
-            async with asyncio.timeout(way.timeout_s):
+            async with Clock(way.timeout_s):
                 return await chat.send(shot.endpoint, shot.messages, shot.parameters, way.timeout_s)
         limits = get_guard().limits
         pace = Pace(limits.first_token_s or self.call.timeout_s, limits.token_gap_s, way.timeout_s)

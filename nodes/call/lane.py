@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
@@ -42,6 +41,7 @@ from nodes.call.prices import Price, free_price, price
 from nodes.call.reasoning import ReasoningFilter, begins_inside, closes_only, note_closing_only
 from nodes.call.settings import prepare_settings
 from nodes.errors import InvalidOutput, OverBudget, Permanent, Transient, Truncated
+from nodes.loading import Clock
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Lane:
                 self._judge(message, self._known(sent, request, **reason_kept(way.replay)))
                 return result_of(message)
             with self._settling(way, request):
-                async with asyncio.timeout(way.timeout_s):
+                async with Clock(way.timeout_s):
                     result = await send(way.timeout_s)
             if not result.generations:
                 raise no_completion(self.endpoint.host)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import sys
 from typing import Final
 
-_LIBRARIES: Final = ("genai_prices.data", "json_repair")
+from nodes.loading import prepare_once
+
+_LIBRARIES: Final = ("genai_prices.data", "json_repair", "langchain_openai")
 
 
 async def load_libraries() -> None:
-    """Import in a thread what reads many files when it is imported: that would block the event loop."""
+    """Import in a thread what reads many files when it is imported: that would block the event loop.
+
+    No time limit runs meanwhile.
+    """
+    if any(name not in sys.modules for name in _LIBRARIES):
+        await prepare_once(_import, "the libraries for calls")
+
+
+def _import() -> None:
     for name in _LIBRARIES:
-        if name not in sys.modules:
-            await asyncio.to_thread(importlib.import_module, name)
+        importlib.import_module(name)

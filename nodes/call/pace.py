@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from nodes.errors import CallTimeout
+from nodes.loading import Clock
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ async def paced(chunks: AsyncIterator[T], pace: Pace, speaks: Callable[[T], bool
         whole = pace.total_s - pace.waited_s
         asked = time.monotonic()
         try:
-            async with asyncio.timeout(max(0.0, min(left, whole))):
+            async with Clock(max(0.0, min(left, whole))):
                 chunk = await anext(chunks)
         except StopAsyncIteration:
             return

@@ -23,6 +23,7 @@ _LEVEL_OF: Final[Mapping[type, Callable[[Any], Level]]] = {
     events.CallSettled: lambda event: "debug" if event.outcome == "ok" else "info",
     events.CallRefused: lambda _event: "warning",
     events.BreakerChanged: lambda _event: "warning",
+    events.PreparingEnded: lambda event: "warning" if event.error else "info",
     events.RetryBudgetChanged: lambda event: "warning" if event.empty else "info",
 }
 """Levels that differ from `info`."""

@@ -54,6 +54,8 @@ class Metrics:
             Gauge, "surefoot_breaker_state", "0 closed, 1 half open, 2 open.", "server_address", "model"
         )
         self.budget = made(Gauge, "surefoot_retry_budget_empty", "1 while retries are refused.", "server_address")
+        self.preparing = made(Gauge, "surefoot_preparing", "Loaded for the first time just now, by what it is.", "what")
+        self.prepared = made(Counter, "surefoot_prepared", "Loaded, or failed to.", "what", "failed")
         self.limit = made(Gauge, "surefoot_concurrency_limit", "Calls at one time.", "server_address")
 
     def subscriber(self) -> Callable[[Event, float], None]:
@@ -123,6 +125,15 @@ class Metrics:
     @take.register
     def _(self, event: events.RetryBudgetChanged) -> None:
         self.budget.labels(event.endpoint).set(int(event.empty))
+
+    @take.register
+    def _(self, event: events.PreparingBegan) -> None:
+        self.preparing.labels(event.what).inc()
+
+    @take.register
+    def _(self, event: events.PreparingEnded) -> None:
+        self.preparing.labels(event.what).dec()
+        self.prepared.labels(event.what, str(bool(event.error)).lower()).inc()
 
     @take.register
     def _(self, event: events.LimitChanged) -> None:

@@ -126,5 +126,5 @@ def prepare(pipeline: str) -> None:
     """Fit the models behind a pipeline's answers: fitted at the first request they would seem to hang."""
     from tasks.embedded import fraud_models, support_model
 
-    made: dict[str, Any] = {"support": support_model.shipped, "fraud": fraud_models.ready}
+    made: dict[str, Any] = {"support": support_model.shipped, "fraud": fraud_models.prepare}
     made.get(pipeline, lambda: None)()

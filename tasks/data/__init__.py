@@ -53,6 +53,14 @@ def own_tickets(path: str) -> tuple[LabelledTicket, ...]:
 
 
 @lru_cache(maxsize=1)
+def short_texts() -> tuple[tuple[str, str], ...]:
+    """Return the shipped short texts, each after its category or `unclear`: what confidence is fitted on."""
+    lines = resources.files(__name__).joinpath("support_short.txt").read_text("utf-8").splitlines()
+    rows = (line.split(": ", 1) for line in lines if line and not line.startswith("#"))
+    return tuple((label, text) for label, text in rows)
+
+
+@lru_cache(maxsize=1)
 def support_phrases() -> tuple[LabelledTicket, ...]:
     """Return the shipped labelled phrases: they widen the vocabulary of a model, and nothing is scored on them."""
     lines = resources.files(__name__).joinpath("support_phrases.txt").read_text("utf-8").splitlines()

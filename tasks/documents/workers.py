@@ -18,6 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from nodes.cores import Turns
+from nodes.loading import loading, off_clock
 from tasks.documents.kinds import Document, DocumentError, Limits
 from tasks.documents.worker import ELSE, LENGTH, MEMORY, TOO_LARGE, send
 
@@ -33,11 +35,20 @@ START_S: Final = 60.0
 async def read_document(source: Path | bytes, *, name: str = "", limits: Limits | None = None) -> Document:
     """Read a document from a file or from bytes; `name` is the one that its sender gave it.
 
-    Waits for a free worker, which does not count as time of the document. Raises `DocumentError`.
+    Waits for a free worker, which counts neither as time of the document nor of the attempt that reads it. Raises
+    `DocumentError`.
     """
     limits = limits or Limits()
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_threads, _read, source, name, limits)
+    with off_clock():
+        await _free.take()
+    try:
+        reading = _threads.submit(_read, source, name, limits)
+    except BaseException:
+        _free.give()
+        raise
+    # Whoever no longer waits leaves the worker busy: it is free when it has ended.
+    reading.add_done_callback(lambda _: _free.give())
+    return await asyncio.wrap_future(reading)
 
 
 def _read(source: Path | bytes, name: str, limits: Limits) -> Document:
@@ -49,7 +60,8 @@ def _read(source: Path | bytes, name: str, limits: Limits) -> Document:
     if worker is None or not worker.usable:
         if worker is not None:
             worker.end()
-        worker = _own.worker = _Worker()
+        with loading():
+            worker = _own.worker = _Worker()
     return worker.read(source, name, limits)
 
 
@@ -152,6 +164,7 @@ class _Worker:
 _SERVE: Final = "from tasks.documents.worker import main; main()"
 _own = threading.local()
 _all: weakref.WeakSet[_Worker] = weakref.WeakSet()
+_free: Final = Turns(WORKERS)
 _threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="documents")
 
 

@@ -11,6 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -156,6 +157,12 @@ def ready() -> Mapping[str, Model]:
         return _fitted
 
 
+def prepare() -> None:
+    """Fit all that a run needs, the model behind the evidence too: it must not be fitted while votes are under way."""
+    ready()
+    _plain()
+
+
 def _fit() -> dict[str, Model]:
     import warnings
 
@@ -182,11 +189,17 @@ def matrix_of(count: int, seed: int, drift: float = 0.0) -> tuple[Any, Any]:
 
 def predict(name: str, row: Row) -> float:
     """Return the probability of fraud that one model gives one transaction."""
-    from threadpoolctl import threadpool_limits
-
     model, matrix = ready()[name], np.array([features(row)])
-    with threadpool_limits(limits=1):
+    with _thread_pools().limit(limits=1):
         return float(model.probabilities(matrix)[0])
+
+
+@cache
+def _thread_pools() -> Any:
+    """Return the thread pools of the loaded libraries; looking for them costs as much as a prediction."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def evidence(row: Row, most: int = 3) -> list[str]:

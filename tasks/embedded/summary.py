@@ -34,6 +34,11 @@ _ABBREVIATION: Final = re.compile(
 _END: Final = re.compile(r"[.!?…]+[\"'”’»)]*\s+(?=[\"'“‘„«¿¡(]*[A-ZÀ-ÖØ-Þ0-9])|\n{2,}")
 
 
+def prepare() -> None:
+    """Import what summaries are made with, which takes seconds."""
+    summarise("This is one sentence of it. That is another one. A third one ends it.")
+
+
 def sentences(text: str) -> list[str]:
     """Split a text into sentences; decimals, initials and common abbreviations end none."""
     parts: list[str] = []

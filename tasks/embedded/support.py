@@ -14,9 +14,9 @@ __all__ = ["REVIEW_BELOW", "classify", "draft", "urgency"]
 REVIEW_BELOW: Final = 0.8
 """Category confidence below which a person should look.
 
-With it 30 % of the 240 example tickets wait for a person (unsure of the category, or critical), and of those that pass
-93 % have the right category (`benchmarks/support_accuracy.py`; 41 % and 94 % in cross-validation on the shipped
-tickets, which are harder). At 0.7 it is 24 % and 91 %, at 0.6 18 % and 90 %.
+With it 28 % of the 240 example tickets wait for a person (unsure of the category, or critical), and of those that pass
+93 % have the right category (`benchmarks/support_accuracy.py`; 42 % and 94 % in cross-validation on the shipped
+tickets, which are harder).
 """
 
 _FLOOR: Final = URGENCIES.index("high")

@@ -1,7 +1,7 @@
 """The models behind the embedded support tasks: fitted at first use from the shipped data, kept for the process.
 
-Category: logistic regression on word and character n-grams and on cues, its confidence corrected by one temperature
-(Guo et al., 2017, "On Calibration of Modern Neural Networks") that is fitted on out-of-fold scores. Urgency: one
+Category: logistic regression on word and character n-grams and on cues, with a confidence of its own
+(`support_confidence`) that is fitted on out-of-fold scores. Urgency: one
 logistic regression a threshold (at least medium, high, critical; Frank and Hall, 2001, "A Simple Approach to Ordinal
 Classification") on the same features and the category. scikit-learn has no type stubs, so what comes from it is `Any`
 and stays inside this module.
@@ -13,12 +13,13 @@ import importlib
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from state.support import CATEGORIES, URGENCIES
 from tasks import data
 from tasks.data import LabelledTicket
 from tasks.embedded import support_text
+from tasks.embedded.support_confidence import SHORT_WEIGHT, Confidence, Evidence, features_of
 from tasks.embedded.support_features import Reading, read
 
 CATEGORY_C: Final = 1.0
@@ -44,7 +45,10 @@ KNOWN_SHARE: Final = 0.4
 """Share of known words below which confidence shrinks in proportion: another language, or noise."""
 
 FOLDS: Final = 3
-"""Folds of the out-of-fold scores that the temperature is fitted on."""
+"""Folds of the out-of-fold scores that the confidence is fitted on."""
+
+PHRASE_WEIGHT: Final = 0.7
+"""How much a phrase counts for the confidence beside a ticket."""
 
 TOKEN: Final = r"<\w+>|[^\W\d_]+|\?"  # noqa: S105 - a pattern
 
@@ -80,6 +84,14 @@ class Vectorizer:
         """Return the matrix of these readings in the learned vocabulary."""
         return self._stack(readings, "transform")
 
+    def lexical(self, matrix: Any) -> Any:
+        """Return a matrix with its columns of cues empty: what is left is words and character n-grams."""
+        import numpy as np
+        from scipy import sparse
+
+        kept = np.arange(matrix.shape[1]) >= len(self._cues.vocabulary_)
+        return (matrix @ sparse.diags(kept.astype(float))).tocsr()
+
     def known_share(self, reading: Reading) -> float:
         """Return the share of the words of a reading that the training data holds."""
         words = [w for w in support_text.tokens(reading.words) if w.isalpha()]
@@ -99,6 +111,15 @@ class Vectorizer:
         return sparse.hstack([getattr(part, method)(rows) * weight for weight, part, rows in parts]).tocsr()
 
 
+class _Seen(NamedTuple):
+    """What the category model makes of some texts."""
+
+    best: Any
+    """Index of the category with the highest score, by text."""
+    features: Any
+    """What its confidence is made from, one row a text."""
+
+
 class SupportModel:
     """Category and urgency of support tickets, learned from labelled ones."""
 
@@ -108,23 +129,50 @@ class SupportModel:
         self._vectorizer = Vectorizer()
         with _one_thread():
             matrix = self._vectorizer.fit(readings)
-            self._fit_category(matrix, [CATEGORIES.index(t.category) for t in everything], len(tickets))
+            self._fit_category(matrix, [CATEGORIES.index(t.category) for t in everything])
+            self._fit_confidence(matrix, readings, len(tickets))
             self._fit_urgency(matrix, everything)
 
-    def _fit_category(self, matrix: Any, labels: list[int], scored: int) -> None:
-        """Fit the category model, and its temperature on the first `scored` rows."""
+    def _fit_category(self, matrix: Any, labels: list[int]) -> None:
         import numpy as np
 
-        y = np.asarray(labels)
-        self._category = _logistic(CATEGORY_C).fit(matrix, y)
+        self._labels = np.asarray(labels)
+        self._category = _logistic(CATEGORY_C).fit(matrix, self._labels)
+        self._known = self._vectorizer.lexical(matrix)
+        """The labelled texts by their words; multiplied with a text it gives how alike they are."""
+        self._columns = self._known.T.tocsr()
+
+    def _fit_confidence(self, matrix: Any, readings: Sequence[Reading], tickets: int) -> None:
+        """Fit how probable it is that a category is right: on rows as a model sees them that was fitted without."""
+        import numpy as np
+
+        y = self._labels
         splits = sklearn("model_selection").StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-        scores, truth = [], []
-        extra = np.arange(scored, len(y))
-        for train, test in splits.split(np.zeros(scored), y[:scored]):
-            rows = np.concatenate([train, extra])
-            scores.append(_logistic(CATEGORY_C).fit(matrix[rows], y[rows]).decision_function(matrix[test]))
-            truth.append(y[test])
-        self.temperature = _temperature(np.concatenate(scores), np.concatenate(truth))
+        rows, right, weights = [], [], []
+        for train, test in splits.split(np.zeros(len(y)), y):
+            scores = _logistic(CATEGORY_C).fit(matrix[train], y[train]).decision_function(matrix[test])
+            alike = matrix[test] @ self._known[train].T
+            alike = alike.tocsr()
+            seen = [readings[row] for row in test]
+            known = [self._vectorizer.known_share(reading) for reading in seen]
+            rows.append(features_of(Evidence(scores, alike, seen, known), y[train]))
+            right.append(scores.argmax(axis=1) == y[test])
+            weights.append(np.where(test < tickets, 1.0, PHRASE_WEIGHT))
+        short = data.short_texts()
+        told = self._features([read("", text) for _, text in short])
+        truth = np.array([CATEGORIES.index(label) if label in CATEGORIES else -1 for label, _ in short])
+        rows.append(told.features)
+        right.append(told.best == truth)
+        weights.append(np.full(len(short), SHORT_WEIGHT))
+        self._confidence = Confidence(np.vstack(rows), np.concatenate(right), np.concatenate(weights))
+
+    def _features(self, readings: Sequence[Reading]) -> _Seen:
+        """Return the best categories of texts, and what their confidence is made from."""
+        matrix = self._vectorizer.transform(readings)
+        scores = self._category.decision_function(matrix)
+        alike = (matrix @ self._columns).tocsr()
+        known = [self._vectorizer.known_share(reading) for reading in readings]
+        return _Seen(scores.argmax(axis=1), features_of(Evidence(scores, alike, readings, known), self._labels))
 
     def _fit_urgency(self, matrix: Any, tickets: Sequence[LabelledTicket]) -> None:
         import numpy as np
@@ -136,10 +184,8 @@ class SupportModel:
     def category(self, subject: str, text: str) -> tuple[str, float]:
         """Return the most probable category and its calibrated probability."""
         reading = read(subject, text)
-        scores = self._category.decision_function(self._vectorizer.transform([reading]))[0]
-        probabilities = _softmax(scores[None, :] / self.temperature)[0]
-        best = int(probabilities.argmax())
-        return CATEGORIES[best], float(probabilities[best]) * self._familiarity(reading)
+        seen = self._features([reading])
+        return CATEGORIES[int(seen.best[0])], float(self._confidence.of(seen.features)[0]) * self._familiarity(reading)
 
     def _familiarity(self, reading: Reading) -> float:
         """Return 1 for text in words that the model knows, less for other languages and noise."""
@@ -172,23 +218,6 @@ def _with_category(matrix: Any, categories: Sequence[str]) -> Any:
 
     columns = [[CATEGORY_WEIGHT * (name == category) for name in CATEGORIES] for category in categories]
     return sparse.hstack([matrix, sparse.csr_matrix(columns)]).tocsr()
-
-
-def _softmax(scores: Any) -> Any:
-    import numpy as np
-
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def _temperature(scores: Any, truth: Any) -> float:
-    """Return the divisor of the scores under which the true categories are most likely."""
-    import numpy as np
-
-    def loss(t: float) -> float:
-        return float(-np.log(_softmax(scores / t)[np.arange(len(truth)), truth] + 1e-12).mean())
-
-    return min((float(t) for t in np.geomspace(0.3, 3.0, 60)), key=loss)
 
 
 _lock = threading.Lock()
