@@ -20,6 +20,7 @@ from nodes.errors import (
     CallError,
     CallTimeout,
     ConfigurationError,
+    EndpointLost,
     GuardUnavailable,
     HeldBack,
     InvalidOutput,
@@ -256,7 +257,7 @@ class Trial:
         outcome = error.outcome if isinstance(error, CallError) else "crashed"
         message = str(error) if known else f"{type(error).__name__}: {error}"
         call.shown.retract(outcome)
-        held = isinstance(error, HeldBack) and usage.calls == 0
+        held = isinstance(error, HeldBack | EndpointLost) and usage.calls == 0
         update = self.close(usage, outcome, message, held=held)
         failure = Failure(
             step=self.name,

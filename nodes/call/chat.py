@@ -12,7 +12,7 @@ import warnings
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.messages import BaseMessage
 from pydantic import SecretStr
@@ -23,6 +23,11 @@ from nodes.errors import Transient
 
 if TYPE_CHECKING:
     from langchain_openai import ChatOpenAI
+
+
+CONNECT_S: Final = 5.0
+"""Longest wait for a connection, in seconds, as in the client of OpenAI: a host that drops packets is known as gone
+long before an answer would be due."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ async def send(
 
     with completions_only(endpoint):
         try:
-            message = await model.ainvoke(list(messages), timeout=timeout_s, **parameters)
+            bounds = openai.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S))
+            message = await model.ainvoke(list(messages), timeout=bounds, **parameters)
         except (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError) as error:
             if error.completion is None:
                 raise

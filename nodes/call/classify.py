@@ -10,6 +10,8 @@ import errno
 import json
 import math
 import re
+import socket
+import ssl
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -24,6 +26,7 @@ from nodes.errors import (
     CallTimeout,
     ConfigurationError,
     InvalidOutput,
+    NotConnected,
     Permanent,
     Refused,
     SurefootError,
@@ -73,6 +76,8 @@ def classify_error(
         status = getattr(response, "status_code", None)
     if isinstance(status, int):
         return _from_status(status, error, where, model, key)
+    if (kinds & _CLIENTS or isinstance(error, OSError)) and never_connected(error):
+        return NotConnected(f"cannot reach {where}")
     if isinstance(error, TimeoutError) or kinds & _TIMEOUTS:
         return CallTimeout(f"no answer from {where} within the time limit")
     if kinds & _CUT_OFF:
@@ -80,8 +85,7 @@ def classify_error(
     if kinds & _FILTER:
         return Refused("a content filter withheld the answer")
     if kinds & _CONNECTIONS or isinstance(error, ConnectionError):
-        refused = _never_connected(error)
-        return Transient(f"cannot reach {where}" if refused else f"the connection to {where} broke")
+        return Transient(f"the connection to {where} broke")
     if isinstance(error, ValidationError | json.JSONDecodeError):
         return InvalidOutput(f"the answer does not fit: {type(error).__name__}")
     return _from_langchain(error, kinds, where, model, key)
@@ -96,6 +100,7 @@ _CONNECTIONS: Final = {
     "httpx.TransportError",
     "httpx2.TransportError",
 }
+_CLIENTS: Final = _TIMEOUTS | _CONNECTIONS | {"botocore.EndpointConnectionError", "botocore.ConnectTimeoutError"}
 _MODEL_ERRORS: Final = "langchain_core.ModelError"
 
 
@@ -227,15 +232,27 @@ def _host_in(error: BaseException) -> str:
         return "the endpoint"
 
 
-def _never_connected(error: BaseException) -> bool:
+_NO_CONNECTION: Final = frozenset({
+    # httpx and httpx2, which the client of OpenAI wraps.
+    "ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol",
+    # aiohttp; urllib3 under requests; botocore.
+    "ClientConnectorError", "ConnectionTimeoutError", "NewConnectionError", "ConnectTimeoutError",
+    "EndpointConnectionError",
+})  # fmt: skip
+"""Exceptions of HTTP clients for a connection that was not made, by name: none of these clients is ours to import."""
+
+_NO_WAY: Final = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN})
+
+
+def never_connected(error: BaseException) -> bool:
     """Tell whether no connection was made, so that nothing can have been sent."""
     seen: BaseException | None = error
     for _ in range(10):
         if seen is None:
             return False
-        if type(seen).__name__ in {"ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol"}:
+        if type(seen).__name__ in _NO_CONNECTION or isinstance(seen, socket.gaierror | ssl.SSLCertVerificationError):
             return True
-        if isinstance(seen, OSError) and seen.errno in {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH}:
+        if isinstance(seen, OSError) and seen.errno in _NO_WAY:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
@@ -244,4 +261,4 @@ def _never_connected(error: BaseException) -> bool:
 def never_sent(error: BaseException) -> bool:
     """Tell whether a failed request cannot have cost anything: refused with a status, or never sent."""
     status = getattr(error, "status_code", None)
-    return (isinstance(status, int) and status >= 400) or _never_connected(error)
+    return (isinstance(status, int) and status >= 400) or never_connected(error)

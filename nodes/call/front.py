@@ -5,6 +5,7 @@ The shared rules are behind two methods, `_shared_admit` and `_shared_settle`, w
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -195,6 +196,7 @@ class GuardFront(ABC):
             "lat": f"{request.model}|{request.step}|{size_class(request.max_tokens)}",
             "call": request.call_id if request.thread else "",
             "prompt": request.prompt_hash,
+            "item": _short(request.thread or request.prompt_hash),
             "retry": int(request.retry),
             "hedge": int(request.hedge),
             "fresh": int(self._is_new(request)),
@@ -216,6 +218,7 @@ class GuardFront(ABC):
             "retry_ms": ms(settlement.retry_after_s or 0),
             "answer": json.dumps(settlement.answer, separators=(",", ":")) if keep else "",
             "lost": int(settlement.lost),
+            "connected": int(settlement.connected),
             "limits": self._limits.wire,
         }
 
@@ -229,3 +232,8 @@ class GuardFront(ABC):
         for note in told.get("notes") or ():
             events.emit(refusals.event_of(note, request))
         return told
+
+
+def _short(text: str) -> str:
+    """Return a short hash that tells items apart."""
+    return hashlib.blake2b(text.encode(), digest_size=5).hexdigest() if text else ""

@@ -98,6 +98,8 @@ class Settlement:
     """The answer as JSON-able data, kept for a replay of the same call."""
     lost: bool = False
     """True for the slower of two hedged requests: it took at least its latency."""
+    connected: bool = True
+    """False when no connection to the endpoint was made."""
 
 
 class Guard(Protocol):
@@ -113,7 +115,7 @@ class Guard(Protocol):
 
         Raises `ConfigurationError` for an endpoint that refused key or model, `BudgetSpent` when the cap of the command
         or a day is spent, `GuardUnavailable` when the shared state cannot be reached; and the `CallError`s `OverBudget`
-        (step or run), `Runaway`, `RetriesSpent`, `BreakerOpen` and `Throttled` (a place or money was not free until the
+        (step or run), `Runaway`, `RetriesSpent`, `BreakerOpen` (with `EndpointLost` and `EndpointDown`) and `Throttled` (a place or money was not free until the
         timeout, or the endpoint asked to be left alone).
         """
         ...

@@ -32,7 +32,8 @@ class Admitting(Turn):
         if kept is not None and self.now - kept[0] <= self.limits["ledger_ms"]:
             self._leave()
             return self.answer("replay", answer=kept[1])
-        refusal = self._halted() or self._runaway() or self._unfunded() or self._broken() or self._resting()
+        refusal = self._halted() or self._runaway() or self._unreachable() or self._unfunded()
+        refusal = refusal or self._broken() or self._resting()
         if refusal is None:
             refusal = self._crowded()
             if refusal is not None and refusal["r"] == "wait":
@@ -67,7 +68,19 @@ class Admitting(Turn):
                 return {"r": "runaway", "what": "minute", "spent": spent, "limit": limits["minute"]}
         return None
 
+    def _unreachable(self) -> Answer | None:
+        endpoint, limits = self.endpoint, self.limits
+        left = endpoint.down_until - self.now
+        if not endpoint.down or left <= 0:
+            return None
+        if calc.is_recent(endpoint.answered, self.now, limits["lately_ms"]):
+            return {"r": "unreachable", "retry_ms": max(left, limits["longest_reprobe_ms"]), "lately": 1}
+        return {"r": "unreachable", "retry_ms": left, "lately": 0}
+
     def _unfunded(self) -> Answer | None:
+        if self.endpoint.down:
+            # Whoever finds out for all others whether it can be reached again adds nothing to its load.
+            return None
         if self.ask["retry"] and self.endpoint.tokens < 1000:
             return {"r": "retries_spent"}
         return {"r": "hedges_spent"} if self.ask["hedge"] and self.endpoint.hedges < 1000 else None
@@ -76,10 +89,11 @@ class Admitting(Turn):
         breaker = self.breaker
         if not breaker.open:
             return None
+        why = {"rejects": int(breaker.rejects)}
         if self.now < breaker.until:
-            return {"r": "open", "retry_ms": breaker.until - self.now}
+            return {"r": "open", "retry_ms": breaker.until - self.now} | why
         if self.now < breaker.probe_until:
-            return {"r": "open", "retry_ms": min(1000, breaker.probe_until - self.now)}
+            return {"r": "open", "retry_ms": min(1000, breaker.probe_until - self.now)} | why
         return None
 
     def _resting(self) -> Answer | None:
@@ -142,27 +156,34 @@ class Admitting(Turn):
             sent.append(now)
             del sent[: -limits["same_call"]]
         self._pay_tokens()
+        if endpoint.down:
+            # No lease: one that hangs is followed by the next at the same pace.
+            endpoint.down_until = now + endpoint.down_wait
+            self.notes.append({"e": "reach", "before": "open", "after": "half_open", "why": "probe"})
         probe = self.breaker.open
         if probe:
             self.breaker.era += 1
             self.breaker.probe_until = now + timeout + limits["probe_ms"]
             self.notes.append({"e": "breaker", "before": "open", "after": "half_open", "why": "probe"})
         expires = now + timeout + limits["lease_ms"]
-        endpoint.slots[ask["id"]] = expires
+        endpoint.begun += 1
+        endpoint.slots[ask["id"]] = endpoint.begun
         for key, _name, _limit in self.caps:
             self.shared.caps[key].held += ask["worst"]
         learned = self.timing.count >= limits["samples"]
         reply: Answer = {
-            "r": "admitted", "timeout": timeout, "p95": self.timing.p95 if learned else 0, "probe": int(probe),
+            "r": "admitted", "timeout": timeout, "p95": self.timing.p95 if learned else 0, "probe": int(probe or endpoint.down),
         }  # fmt: skip
         keys = [key for key, _name, _limit in self.caps]
-        self.shared.records[ask["id"]] = Record(ask, reply, now, expires, self.breaker.era, probe, keys)
+        self.shared.records[ask["id"]] = Record(ask, reply, now, expires, self.breaker.era, endpoint.begun, probe, keys)
         heapq.heappush(self.shared.leases, (expires, ask["id"]))
         self._forget_expired()
         return self.answer(**reply)
 
     def _pay_tokens(self) -> None:
         endpoint = self.endpoint
+        if endpoint.down:
+            return
         if self.ask["hedge"]:
             endpoint.hedges -= 1000
         else:

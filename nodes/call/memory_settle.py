@@ -34,7 +34,11 @@ class Settling(Turn):
             return self.answer("late")
         endpoint = shared.endpoint(request["ep"], self.limits)
         self._learn_tokens(endpoint, request)
-        self._learn_breaker(shared.breakers[f"{request['ep']}|{request['model']}"], record)
+        breaker = shared.breakers[f"{request['ep']}|{request['model']}"]
+        if self._learn_reach(endpoint, record):
+            self._learn_breaker(breaker, endpoint, record)
+        elif record.probe and record.era == breaker.era:
+            breaker.probe_until = 0
         self._learn_limit(endpoint, record)
         self._learn_latency(shared.timings[request["lat"]], record)
         self.free(record)
@@ -68,11 +72,54 @@ class Settling(Turn):
             if before < 1000 <= endpoint.tokens:
                 self.notes.append({"e": "retries", "empty": 0})
 
-    def _learn_breaker(self, breaker: BreakerState, record: Record) -> None:
+    def _learn_reach(self, endpoint: EndpointState, record: Record) -> bool:
+        """Learn whether the endpoint can be reached; False when no connection was made."""
+        limits, now = self.limits, self.now
+        if self.ask["connected"]:
+            # A timeout, as a cancellation, may have come before a connection did or after.
+            if self.ask["outcome"] in ("timeout", "cancelled"):
+                return True
+            endpoint.answered, endpoint.unconnected = now, ""
+            if endpoint.down:
+                endpoint.down, endpoint.down_until, endpoint.down_wait = False, 0, 0
+                self.notes.append({"e": "reach", "before": "half_open", "after": "closed", "why": "answered"})
+            return True
+        if endpoint.down:
+            if record.reply["probe"]:
+                endpoint.down_wait = min(endpoint.down_wait * 2, limits["longest_reprobe_ms"])
+                endpoint.down_until = now + endpoint.down_wait
+                self.notes.append({"e": "reach", "before": "half_open", "after": "open", "why": "probe failed"})
+            return False
+        recent = calc.is_recent(endpoint.answered, now, limits["lately_ms"])
+        needed = max(limits["breaker_calls"], limits["unreachable_calls"]) if recent else limits["unreachable_calls"]
+        most = max(limits["breaker_calls"], limits["unreachable_calls"])
+        endpoint.unconnected = calc.add_failed(endpoint.unconnected, record.number, most)
+        if calc.older_than(endpoint.unconnected, endpoint.oldest(self.ask["id"])) >= needed:
+            endpoint.down, endpoint.down_wait = True, limits["reprobe_ms"]
+            endpoint.down_until = now + endpoint.down_wait
+            self.notes.append({"e": "reach", "before": "closed", "after": "open", "why": "unreachable"})
+        return False
+
+    def _learn_rejects(self, breaker: BreakerState, endpoint: EndpointState, record: Record) -> bool:
+        """Note a rejected request; True when everything is rejected."""
+        limits = self.limits
+        if self.ask["outcome"] != "permanent" or self.ask["halt"]:
+            return False
+        recent = calc.is_recent(breaker.accepted, self.now, limits["lately_ms"])
+        most = max(limits["rejected_items"], limits["breaker_window"])
+        breaker.rejected = calc.add_rejected(
+            breaker.rejected, record.number, record.ask["item"], record.ask["prompt"], most
+        )
+        older = calc.older_than(breaker.rejected, endpoint.oldest(self.ask["id"]))
+        return older >= (most if recent else limits["rejected_items"])
+
+    def _learn_breaker(self, breaker: BreakerState, endpoint: EndpointState, record: Record) -> None:
         outcome, limits = self.ask["outcome"], self.limits
         if record.era != breaker.era:
             return
-        failed = outcome in calc.FAILING
+        if outcome in calc.ACCEPTING:
+            breaker.accepted, breaker.rejected = self.now, ""
+        failed = outcome in calc.FAILING or (breaker.rejects and outcome == "permanent")
         if not failed and outcome not in calc.WORKING:
             if record.probe:
                 breaker.probe_until = 0
@@ -85,9 +132,12 @@ class Settling(Turn):
         why = calc.breaker_opens(
             breaker.window, limits["breaker_calls"], limits["breaker_failures"], limits["breaker_slow"]
         )
-        if why:
+        rejects = self._learn_rejects(breaker, endpoint, record)
+        if why or rejects:
+            why = why or "rejects everything"
             breaker.open, breaker.window, breaker.probe_until = True, "", 0
-            breaker.backoff = limits["open_ms"]
+            breaker.rejects, breaker.rejected = rejects, ""
+            breaker.backoff = limits["reprobe_ms"] if rejects else limits["open_ms"]
             breaker.until = self.now + breaker.backoff
             breaker.era += 1
             self.notes.append({"e": "breaker", "before": "closed", "after": "open", "why": why})
@@ -96,11 +146,13 @@ class Settling(Turn):
         breaker.era += 1
         breaker.probe_until = 0
         if failed:
-            breaker.backoff = min(breaker.backoff * 2, self.limits["longest_open_ms"])
+            longest = self.limits["longest_reprobe_ms" if breaker.rejects else "longest_open_ms"]
+            breaker.backoff = min(breaker.backoff * 2, longest)
             breaker.until = self.now + breaker.backoff
             self.notes.append({"e": "breaker", "before": "half_open", "after": "open", "why": "probe failed"})
         else:
             breaker.open, breaker.window, breaker.backoff, breaker.until = False, "", 0, 0
+            breaker.rejects = False
             self.notes.append({"e": "breaker", "before": "half_open", "after": "closed", "why": "probe answered"})
 
     def _learn_limit(self, endpoint: EndpointState, record: Record) -> None:

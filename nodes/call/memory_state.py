@@ -58,12 +58,26 @@ class EndpointState:
     cut_at: int = -1
     rest: int = 0
     tickets: int = 0
+    begun: int = 0
+    """Requests so far: each has the number that it began with."""
+    unconnected: str = ""
+    """Numbers of the requests in a row that made no connection."""
+    answered: int = 0
+    """When it answered last, whatever it was."""
+    down: bool = False
+    """Whether it is unreachable."""
+    down_until: int = 0
+    down_wait: int = 0
     slots: dict[str, int] = field(default_factory=dict)
-    """Admissions under way and when they expire."""
+    """Admissions under way and their numbers."""
     queue: dict[str, int] = field(default_factory=dict)
     """Waiters and their place in the line."""
     seen: dict[str, int] = field(default_factory=dict)
     """When each waiter asked last."""
+
+    def oldest(self, but: str) -> int | None:
+        """Return the lowest number of the requests that are under way beside one."""
+        return min((number for name, number in self.slots.items() if name != but), default=None)
 
     def leave(self, waiter: str) -> bool:
         """Take a waiter out of the line; True when it stood there."""
@@ -91,6 +105,12 @@ class BreakerState:
     era: int = 0
     """Raised by every change and every probe: it fences off what was admitted before."""
     window: str = ""
+    rejected: str = ""
+    """Requests in a row that were rejected as such, of different items."""
+    accepted: int = 0
+    """When a request was accepted last."""
+    rejects: bool = False
+    """Whether it is open because everything is rejected."""
 
 
 @dataclass
@@ -144,6 +164,7 @@ class Record:
     at: int
     expires: int
     era: int
+    number: int
     probe: bool
     caps: list[str]
     expired: bool = False

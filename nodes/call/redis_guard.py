@@ -154,7 +154,8 @@ class RedisGuard(GuardFront):
             return
         if told["r"] == "admitted":
             said = {"id": ask["id"], "outcome": "cancelled", "cost": 0, "latency": 0, "halt": "", "error": ""}
-            await self._deliver(said | {"retry_ms": 0, "answer": "", "lost": 0, "limits": self.limits.wire})
+            said |= {"retry_ms": 0, "answer": "", "lost": 0, "connected": 1, "limits": self.limits.wire}
+            await self._deliver(said)
         elif told["r"] == "wait":
             # Leaving before the answer has come could be overtaken by the question.
             self._shared_leave(ask)

@@ -12,6 +12,8 @@ from nodes.errors import (
     BudgetSpent,
     CallError,
     ConfigurationError,
+    EndpointDown,
+    EndpointLost,
     GuardUnavailable,
     HedgesSpent,
     HeldBack,
@@ -38,6 +40,14 @@ def error_of(told: dict[str, Any], request: Request) -> CallError | StopRun:
             return RetriesSpent(f"too many calls to {where} fail: its retry budget is spent")
         case "hedges_spent":
             return HedgesSpent(f"the budget for second requests to {where} is spent")
+        case "unreachable" if told["lately"]:
+            return EndpointLost(f"connections to {where} fail, though it answered a moment ago", retry_after=wait)
+        case "unreachable":
+            return EndpointDown(f"{where} cannot be reached: no connection was made to it lately", retry_after=wait)
+        case "open" if told["rejects"]:
+            return EndpointDown(
+                f"{where} rejects every request to {request.model}: its breaker is open", retry_after=wait
+            )
         case "open":
             return BreakerOpen(f"{where} fails too often with {request.model}: its breaker is open", retry_after=wait)
         case "resting":
@@ -93,6 +103,9 @@ def event_of(note: dict[str, Any], request: Request) -> events.Event:
     match note["e"]:
         case "breaker":
             return events.BreakerChanged(*place, note["before"], note["after"], note["why"])
+        case "reach":
+            where, _, *rest = place
+            return events.BreakerChanged(where, "", *rest, note["before"], note["after"], note["why"])
         case "limit":
             return events.LimitChanged(*place, int(note["before"]), int(note["after"]))
     return events.RetryBudgetChanged(*place, empty=bool(note["empty"]))

@@ -53,21 +53,35 @@ if ask.thread ~= '' then
   end
 end
 
--- Retry and hedge budgets.
+-- An endpoint that cannot be reached.
 local ep = ep_key(ask.ep)
-local e = call('HMGET', ep, 'tokens', 'hedges', 'rest')
+local e = call('HMGET', ep, 'tokens', 'hedges', 'rest', 'down', 'down_until', 'down_wait', 'answered')
 local tokens, hedges, rest = num(e[1], limits.retry_reserve), num(e[2], 1000), num(e[3], 0)
-if ask.retry == 1 and tokens < 1000 then return refuse('retries_spent') end
-if ask.hedge == 1 and hedges < 1000 then return refuse('hedges_spent') end
+local down, down_until = e[4] == '1', num(e[5], 0)
+if down and now < down_until then
+  local left = down_until - now
+  if is_recent(num(e[7], 0)) then
+    return refuse('unreachable', {retry_ms = math.max(left, limits.longest_reprobe_ms), lately = 1})
+  end
+  return refuse('unreachable', {retry_ms = left, lately = 0})
+end
+
+-- Retry and hedge budgets. Whoever finds out for all others whether an endpoint can be reached adds nothing to its load.
+if not down then
+  if ask.retry == 1 and tokens < 1000 then return refuse('retries_spent') end
+  if ask.hedge == 1 and hedges < 1000 then return refuse('hedges_spent') end
+end
 
 -- Circuit breaker.
 local br = key('breaker', ask.ep .. '|' .. ask.model)
-local b = call('HMGET', br, 'open', 'until', 'probe_until', 'era')
+local b = call('HMGET', br, 'open', 'until', 'probe_until', 'era', 'rejects')
 local open, era = b[1] == '1', num(b[4], 0)
 if open then
-  local until_, probe_until = num(b[2], 0), num(b[3], 0)
-  if now < until_ then return refuse('open', {retry_ms = until_ - now}) end
-  if now < probe_until then return refuse('open', {retry_ms = math.min(1000, probe_until - now)}) end
+  local until_, probe_until, rejects = num(b[2], 0), num(b[3], 0), num(b[5], 0)
+  if now < until_ then return refuse('open', {retry_ms = until_ - now, rejects = rejects}) end
+  if now < probe_until then
+    return refuse('open', {retry_ms = math.min(1000, probe_until - now), rejects = rejects})
+  end
 end
 
 -- An endpoint that asked to be left alone.
@@ -146,9 +160,16 @@ if same then
   call('LTRIM', same, 0, limits.same_call - 1)
   call('PEXPIRE', same, int(limits.same_ms + 1000))
 end
-if ask.hedge == 1 then hedges = hedges - 1000 else hedges = math.min(hedges + limits.hedge_deposit, 10000) end
-call('HSET', ep, 'hedges', int(hedges))
-if ask.retry == 1 then
+if down then
+  -- No lease: one that hangs is followed by the next at the same pace.
+  call('HSET', ep, 'down_until', int(now + num(e[6], 0)))
+  notes[#notes + 1] = {e = 'reach', before = 'open', after = 'half_open', why = 'probe'}
+elseif ask.hedge == 1 then
+  call('HSET', ep, 'hedges', int(hedges - 1000))
+else
+  call('HSET', ep, 'hedges', int(math.min(hedges + limits.hedge_deposit, 10000)))
+end
+if ask.retry == 1 and not down then
   tokens = tokens - 1000
   call('HSET', ep, 'tokens', int(tokens))
   if tokens < 1000 then notes[#notes + 1] = {e = 'retries', empty = 1} end
@@ -160,16 +181,18 @@ if open then
   notes[#notes + 1] = {e = 'breaker', before = 'open', after = 'half_open', why = 'probe'}
 end
 local expires = now + timeout + limits.lease_ms
-call('ZADD', key('slots', ask.ep), int(expires), ask.id)
+local number = call('HINCRBY', ep, 'begun', 1)
+call('ZADD', key('slots', ask.ep), int(number), ask.id)
 call('PEXPIRE', key('slots', ask.ep), DAY_MS)
 for _, where in ipairs(caps) do
   call('HINCRBY', where, 'held', int(ask.worst))
   call('PEXPIRE', where, 3 * DAY_MS)
 end
-local reply = {timeout = timeout, p95 = learned and num(t[2], 0) or 0, probe = open and 1 or 0}
+local reply = {timeout = timeout, p95 = learned and num(t[2], 0) or 0, probe = (open or down) and 1 or 0}
 call('ZADD', key('leases'), int(expires), ask.id)
 keep({
   id = ask.id, ep = ask.ep, model = ask.model, key = ask.key, thread = ask.thread, call = ask.call, lat = ask.lat,
   worst = ask.worst, retry = ask.retry, caps = caps, at = now, timeout = timeout, era = era, reply = reply,
+  number = number, item = ask.item, prompt = ask.prompt, probe = open and 1 or 0,
 }, timeout + limits.lease_ms + DAY_MS)
 return answer('admitted', {timeout = reply.timeout, p95 = reply.p95, probe = reply.probe})

@@ -31,6 +31,8 @@ local function answer(r, more)
   return cjson.encode(told)
 end
 
+local function is_recent(at) return at > 0 and now - at < limits.lately_ms end
+
 local function ep_key(ep) return key('ep', ep) end
 
 local function places_of(ep)

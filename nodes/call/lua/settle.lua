@@ -54,25 +54,94 @@ if outcome == 'ok' and record.retry ~= 1 then
   if before < 1000 and after >= 1000 then notes[#notes + 1] = {e = 'retries', empty = 0} end
 end
 
+-- Whether the endpoint can be reached. A row of requests counts once nothing older than it is under way any more: failed
+-- connections come back within milliseconds, answers take seconds.
+local oldest, under_way = nil, call('ZRANGE', key('slots', record.ep), 0, 1, 'WITHSCORES')
+for i = 1, #under_way, 2 do
+  if under_way[i] ~= record.id and not oldest then oldest = tonumber(under_way[i + 1]) end
+end
+local function older_than(row, first)
+  local count = 0
+  for number in string.gmatch(row, '(%d+)[^,]*') do
+    if not first or tonumber(number) < first then count = count + 1 end
+  end
+  return count
+end
+local connected = ask.connected == 1
+if not connected then
+  local found = call('HMGET', ep, 'down', 'down_wait', 'unconnected', 'answered')
+  if found[1] == '1' then
+    if record.reply.probe == 1 then
+      local wait = math.min(num(found[2], 0) * 2, limits.longest_reprobe_ms)
+      call('HSET', ep, 'down_wait', int(wait), 'down_until', int(now + wait))
+      notes[#notes + 1] = {e = 'reach', before = 'half_open', after = 'open', why = 'probe failed'}
+    end
+  else
+    local most = math.max(limits.breaker_calls, limits.unreachable_calls)
+    local needed = is_recent(num(found[4], 0)) and most or limits.unreachable_calls
+    local numbers = {record.number}
+    for number in string.gmatch(found[3] or '', '%d+') do numbers[#numbers + 1] = tonumber(number) end
+    table.sort(numbers)
+    local row = {}
+    for i = 1, math.min(#numbers, most) do row[i] = int(numbers[i]) end
+    row = table.concat(row, ',')
+    call('HSET', ep, 'unconnected', row)
+    if older_than(row, oldest) >= needed then
+      call('HSET', ep, 'down', 1, 'down_wait', int(limits.reprobe_ms), 'down_until', int(now + limits.reprobe_ms))
+      notes[#notes + 1] = {e = 'reach', before = 'closed', after = 'open', why = 'unreachable'}
+    end
+  end
+elseif outcome ~= 'timeout' and outcome ~= 'cancelled' then
+  -- A timeout, as a cancellation, may have come before a connection did or after.
+  if call('HGET', ep, 'down') == '1' then
+    call('HSET', ep, 'down', 0, 'down_until', 0, 'down_wait', 0)
+    notes[#notes + 1] = {e = 'reach', before = 'half_open', after = 'closed', why = 'answered'}
+  end
+  call('HSET', ep, 'answered', int(now), 'unconnected', '')
+end
+
 -- Circuit breaker: what was admitted before its last change is fenced off.
 local working = {ok = 1, invalid_output = 1, truncated = 1, refused = 1, permanent = 1, gate_failed = 1}
-local failed = outcome == 'transient' or outcome == 'timeout'
 local br = key('breaker', record.ep .. '|' .. record.model)
-local b = call('HMGET', br, 'era', 'window', 'backoff')
-local era, window, probe = num(b[1], 0), b[2] or '', record.reply.probe == 1
+local b = call('HMGET', br, 'era', 'window', 'backoff', 'rejects', 'rejected', 'accepted')
+local era, window, probe = num(b[1], 0), b[2] or '', record.probe == 1
+local rejecting = b[4] == '1'
+local failed = outcome == 'transient' or outcome == 'timeout' or (rejecting and outcome == 'permanent')
 local function share(letters)
   local _, n = string.gsub(window, '[' .. letters .. ']', '')
   return 100 * n
 end
-if record.era == era then
+
+-- Rejected requests count against an endpoint when they are about different items and none was accepted in between.
+local function rejects_everything()
+  if outcome ~= 'permanent' or ask.halt ~= '' then return false end
+  local row, count, known = b[5] or '', 0, record.item == '' or record.prompt == ''
+  for item, prompt in string.gmatch(row, '%d+:([^:,]*):([^:,]*)') do
+    count = count + 1
+    if item == record.item or prompt == record.prompt then known = true end
+  end
+  local most = math.max(limits.rejected_items, limits.breaker_window)
+  if not known and count < most then
+    row = (row == '' and '' or row .. ',') .. int(record.number) .. ':' .. record.item .. ':' .. record.prompt
+    call('HSET', br, 'rejected', row)
+  end
+  return older_than(row, oldest) >= (is_recent(num(b[6], 0)) and most or limits.rejected_items)
+end
+
+if record.era == era and not connected then
+  if probe then call('HSET', br, 'probe_until', 0) end
+elseif record.era == era then
+  if working[outcome] and outcome ~= 'permanent' then call('HSET', br, 'accepted', int(now), 'rejected', '') end
   if not failed and not working[outcome] then
     if probe then call('HSET', br, 'probe_until', 0) end
   elseif probe and failed then
-    local backoff = math.min(num(b[3], limits.open_ms) * 2, limits.longest_open_ms)
+    local longest = rejecting and limits.longest_reprobe_ms or limits.longest_open_ms
+    local backoff = math.min(num(b[3], limits.open_ms) * 2, longest)
     call('HSET', br, 'era', int(era + 1), 'probe_until', 0, 'backoff', int(backoff), 'until', int(now + backoff))
     notes[#notes + 1] = {e = 'breaker', before = 'half_open', after = 'open', why = 'probe failed'}
   elseif probe then
-    call('HSET', br, 'era', int(era + 1), 'probe_until', 0, 'backoff', 0, 'until', 0, 'open', 0, 'window', '')
+    call('HSET', br, 'era', int(era + 1), 'probe_until', 0, 'backoff', 0, 'until', 0, 'open', 0, 'window', '',
+      'rejects', 0)
     notes[#notes + 1] = {e = 'breaker', before = 'half_open', after = 'closed', why = 'probe answered'}
   else
     local slow = limits.slow_ms > 0 and ask.latency >= limits.slow_ms
@@ -86,9 +155,12 @@ if record.era == era then
         why = 'slow'
       end
     end
-    if why then
-      call('HSET', br, 'open', 1, 'window', '', 'probe_until', 0, 'backoff', int(limits.open_ms),
-        'until', int(now + limits.open_ms), 'era', int(era + 1))
+    local rejects = rejects_everything()
+    if why or rejects then
+      why = why or 'rejects everything'
+      local pause = rejects and limits.reprobe_ms or limits.open_ms
+      call('HSET', br, 'open', 1, 'window', '', 'probe_until', 0, 'backoff', int(pause), 'until', int(now + pause),
+        'era', int(era + 1), 'rejects', rejects and 1 or 0, 'rejected', '')
       notes[#notes + 1] = {e = 'breaker', before = 'closed', after = 'open', why = why}
     else
       call('HSET', br, 'window', window)
