@@ -90,7 +90,10 @@ def breaker_opens(window: str, calls: int, failures: int, slow: int) -> str:
 
 
 def add_failed(row: str, number: int, most: int) -> str:
-    """Add the number of a request that made no connection to a row of them; the lowest `most` are kept."""
+    """Add a request that made no connection to a row of them; the lowest `most` are kept.
+
+    `number` is how many requests had begun when it came back.
+    """
     numbers = sorted([*(int(n) for n in row.split(",") if n), number])[:most]
     return ",".join(map(str, numbers))
 
@@ -109,7 +112,10 @@ def is_recent(at: int, now: int, within: int) -> bool:
 
 
 def older_than(row: str, oldest: int | None) -> int:
-    """Count the requests of a row that began before every request that is still under way."""
+    """Count the failures of a row that came back before every request that is still under way began.
+
+    Failures that come back at once are no verdict while slower requests that began beside them have not ended.
+    """
     numbers = [int(entry.partition(":")[0]) for entry in row.split(",") if entry]
     return sum(1 for number in numbers if oldest is None or number < oldest)
 

@@ -58,8 +58,8 @@ class Limits:
 
     unreachable_calls: int = 5
     """Requests in a row that made no connection at which an endpoint that answered nothing lately counts as unreachable;
-    for one that did, `breaker_calls` of them. Nothing older may still be under way: failed connections come back within
-    milliseconds, answers take seconds."""
+    for one that did, `breaker_calls` of them. A failure counts once all requests that were under way when it came back
+    have ended, too: failed connections take milliseconds, answers take seconds."""
     rejected_items: int = 20
     """Items in a row, different in thread and in prompt, whose requests were rejected as such (400 and its kin) at which
     an endpoint counts as one that rejects everything; `breaker_window` of them for one that accepted something lately.

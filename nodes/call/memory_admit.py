@@ -71,7 +71,10 @@ class Admitting(Turn):
     def _unreachable(self) -> Answer | None:
         endpoint, limits = self.endpoint, self.limits
         left = endpoint.down_until - self.now
-        if not endpoint.down or left <= 0:
+        if endpoint.down and -left >= limits["lately_ms"]:
+            # Nobody has asked for a while, so nothing is known.
+            endpoint.down, endpoint.down_until, endpoint.down_wait, endpoint.unconnected = False, 0, 0, ""
+        if not endpoint.down or left <= 0 or self.ask["fresh"]:
             return None
         if calc.is_recent(endpoint.answered, self.now, limits["lately_ms"]):
             return {"r": "unreachable", "retry_ms": max(left, limits["longest_reprobe_ms"]), "lately": 1}
@@ -87,10 +90,13 @@ class Admitting(Turn):
 
     def _broken(self) -> Answer | None:
         breaker = self.breaker
+        if breaker.open and breaker.rejects and self.now - breaker.until >= self.limits["lately_ms"]:
+            breaker.open, breaker.rejects, breaker.until, breaker.backoff, breaker.probe_until = False, False, 0, 0, 0
+            breaker.era += 1
         if not breaker.open:
             return None
         why = {"rejects": int(breaker.rejects)}
-        if self.now < breaker.until:
+        if self.now < breaker.until and not (breaker.rejects and self.ask["fresh"]):
             return {"r": "open", "retry_ms": breaker.until - self.now} | why
         if self.now < breaker.probe_until:
             return {"r": "open", "retry_ms": min(1000, breaker.probe_until - self.now)} | why
@@ -175,7 +181,7 @@ class Admitting(Turn):
             "r": "admitted", "timeout": timeout, "p95": self.timing.p95 if learned else 0, "probe": int(probe or endpoint.down),
         }  # fmt: skip
         keys = [key for key, _name, _limit in self.caps]
-        self.shared.records[ask["id"]] = Record(ask, reply, now, expires, self.breaker.era, endpoint.begun, probe, keys)
+        self.shared.records[ask["id"]] = Record(ask, reply, now, expires, self.breaker.era, probe, keys)
         heapq.heappush(self.shared.leases, (expires, ask["id"]))
         self._forget_expired()
         return self.answer(**reply)

@@ -93,7 +93,7 @@ class Settling(Turn):
         recent = calc.is_recent(endpoint.answered, now, limits["lately_ms"])
         needed = max(limits["breaker_calls"], limits["unreachable_calls"]) if recent else limits["unreachable_calls"]
         most = max(limits["breaker_calls"], limits["unreachable_calls"])
-        endpoint.unconnected = calc.add_failed(endpoint.unconnected, record.number, most)
+        endpoint.unconnected = calc.add_failed(endpoint.unconnected, endpoint.begun, most)
         if calc.older_than(endpoint.unconnected, endpoint.oldest(self.ask["id"])) >= needed:
             endpoint.down, endpoint.down_wait = True, limits["reprobe_ms"]
             endpoint.down_until = now + endpoint.down_wait
@@ -108,7 +108,7 @@ class Settling(Turn):
         recent = calc.is_recent(breaker.accepted, self.now, limits["lately_ms"])
         most = max(limits["rejected_items"], limits["breaker_window"])
         breaker.rejected = calc.add_rejected(
-            breaker.rejected, record.number, record.ask["item"], record.ask["prompt"], most
+            breaker.rejected, endpoint.begun, record.ask["item"], record.ask["prompt"], most
         )
         older = calc.older_than(breaker.rejected, endpoint.oldest(self.ask["id"]))
         return older >= (most if recent else limits["rejected_items"])

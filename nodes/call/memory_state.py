@@ -61,7 +61,7 @@ class EndpointState:
     begun: int = 0
     """Requests so far: each has the number that it began with."""
     unconnected: str = ""
-    """Numbers of the requests in a row that made no connection."""
+    """A row of requests that made no connection: how many requests had begun when each came back."""
     answered: int = 0
     """When it answered last, whatever it was."""
     down: bool = False
@@ -106,7 +106,8 @@ class BreakerState:
     """Raised by every change and every probe: it fences off what was admitted before."""
     window: str = ""
     rejected: str = ""
-    """Requests in a row that were rejected as such, of different items."""
+    """A row of requests of different items that were rejected as such: how many requests had begun when each came back,
+    with item and prompt."""
     accepted: int = 0
     """When a request was accepted last."""
     rejects: bool = False
@@ -164,7 +165,6 @@ class Record:
     at: int
     expires: int
     era: int
-    number: int
     probe: bool
     caps: list[str]
     expired: bool = False

@@ -58,7 +58,12 @@ local ep = ep_key(ask.ep)
 local e = call('HMGET', ep, 'tokens', 'hedges', 'rest', 'down', 'down_until', 'down_wait', 'answered')
 local tokens, hedges, rest = num(e[1], limits.retry_reserve), num(e[2], 1000), num(e[3], 0)
 local down, down_until = e[4] == '1', num(e[5], 0)
-if down and now < down_until then
+if down and now - down_until >= limits.lately_ms then
+  -- Nobody has asked for a while, so nothing is known.
+  down = false
+  call('HSET', ep, 'down', 0, 'down_until', 0, 'down_wait', 0, 'unconnected', '')
+end
+if down and now < down_until and ask.fresh ~= 1 then
   local left = down_until - now
   if is_recent(num(e[7], 0)) then
     return refuse('unreachable', {retry_ms = math.max(left, limits.longest_reprobe_ms), lately = 1})
@@ -75,10 +80,14 @@ end
 -- Circuit breaker.
 local br = key('breaker', ask.ep .. '|' .. ask.model)
 local b = call('HMGET', br, 'open', 'until', 'probe_until', 'era', 'rejects')
-local open, era = b[1] == '1', num(b[4], 0)
+local open, era, until_, rejects = b[1] == '1', num(b[4], 0), num(b[2], 0), num(b[5], 0)
+if open and rejects == 1 and now - until_ >= limits.lately_ms then
+  open, era = false, era + 1
+  call('HSET', br, 'open', 0, 'rejects', 0, 'until', 0, 'backoff', 0, 'probe_until', 0, 'era', int(era))
+end
 if open then
-  local until_, probe_until, rejects = num(b[2], 0), num(b[3], 0), num(b[5], 0)
-  if now < until_ then return refuse('open', {retry_ms = until_ - now, rejects = rejects}) end
+  local probe_until = num(b[3], 0)
+  if now < until_ and not (rejects == 1 and ask.fresh == 1) then return refuse('open', {retry_ms = until_ - now, rejects = rejects}) end
   if now < probe_until then
     return refuse('open', {retry_ms = math.min(1000, probe_until - now), rejects = rejects})
   end
@@ -193,6 +202,6 @@ call('ZADD', key('leases'), int(expires), ask.id)
 keep({
   id = ask.id, ep = ask.ep, model = ask.model, key = ask.key, thread = ask.thread, call = ask.call, lat = ask.lat,
   worst = ask.worst, retry = ask.retry, caps = caps, at = now, timeout = timeout, era = era, reply = reply,
-  number = number, item = ask.item, prompt = ask.prompt, probe = open and 1 or 0,
+  item = ask.item, prompt = ask.prompt, probe = open and 1 or 0,
 }, timeout + limits.lease_ms + DAY_MS)
 return answer('admitted', {timeout = reply.timeout, p95 = reply.p95, probe = reply.probe})

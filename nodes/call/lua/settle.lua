@@ -54,8 +54,9 @@ if outcome == 'ok' and record.retry ~= 1 then
   if before < 1000 and after >= 1000 then notes[#notes + 1] = {e = 'retries', empty = 0} end
 end
 
--- Whether the endpoint can be reached. A row of requests counts once nothing older than it is under way any more: failed
--- connections come back within milliseconds, answers take seconds.
+-- Whether the endpoint can be reached. A failure counts once every request that was under way when it came back has
+-- come back, too: failed connections take milliseconds, answers take seconds.
+local begun = get(ep, 'begun', 0)
 local oldest, under_way = nil, call('ZRANGE', key('slots', record.ep), 0, 1, 'WITHSCORES')
 for i = 1, #under_way, 2 do
   if under_way[i] ~= record.id and not oldest then oldest = tonumber(under_way[i + 1]) end
@@ -79,7 +80,7 @@ if not connected then
   else
     local most = math.max(limits.breaker_calls, limits.unreachable_calls)
     local needed = is_recent(num(found[4], 0)) and most or limits.unreachable_calls
-    local numbers = {record.number}
+    local numbers = {begun}
     for number in string.gmatch(found[3] or '', '%d+') do numbers[#numbers + 1] = tonumber(number) end
     table.sort(numbers)
     local row = {}
@@ -122,7 +123,7 @@ local function rejects_everything()
   end
   local most = math.max(limits.rejected_items, limits.breaker_window)
   if not known and count < most then
-    row = (row == '' and '' or row .. ',') .. int(record.number) .. ':' .. record.item .. ':' .. record.prompt
+    row = (row == '' and '' or row .. ',') .. int(begun) .. ':' .. record.item .. ':' .. record.prompt
     call('HSET', br, 'rejected', row)
   end
   return older_than(row, oldest) >= (is_recent(num(b[6], 0)) and most or limits.rejected_items)
