@@ -142,7 +142,7 @@ async def test_one_bad_ticket_among_fifty_side_by_side_costs_the_others_nothing(
 
 async def failure(url: str, settle: Callable[[str], None], timeout_s: float = 30.0) -> Exception:
     settle(url)
-    with using_guard(MemoryGuard()), pytest.raises(Exception) as caught:  # noqa: PT011 - the kind is what is asked
+    with using_guard(MemoryGuard()), pytest.raises(Exception) as caught:
         await Call(step="s", timeout_s=timeout_s).model("x")
     return caught.value
 

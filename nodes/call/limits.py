@@ -57,17 +57,17 @@ class Limits:
     """Seconds after its timeout at which a probe that was not settled is given up, and another one is sent."""
 
     unreachable_calls: int = 5
-    """Requests in a row that made no connection at which an endpoint that answered nothing lately counts as unreachable;
-    for one that did, `breaker_calls` of them. A failure counts once all requests that were under way when it came back
+    """Requests in a row without a connection at which an endpoint that answered nothing lately counts as unreachable;
+    `breaker_calls` of them for one that did. A failure counts once all requests that were under way when it came back
     have ended, too: failed connections take milliseconds, answers take seconds."""
     rejected_items: int = 20
-    """Items in a row, different in thread and in prompt, whose requests were rejected as such (400 and its kin) at which
-    an endpoint counts as one that rejects everything; `breaker_window` of them for one that accepted something lately.
+    """Items in a row, different in thread and in prompt, whose requests were rejected as such (400 and its kin), at
+    which an endpoint counts as one that rejects everything; `breaker_window` of them for one that accepted one lately.
     One bad item never counts twice, and an accepted one ends the row."""
     lately_s: float = 60.0
     """Seconds for which an answer is recent."""
     reprobe_s: float = 1.0
-    """Seconds until an endpoint that is unreachable, or rejects everything, is tried again; doubled while that fails."""
+    """Seconds until an endpoint that is unreachable or rejects everything is tried again; doubled while that fails."""
     longest_reprobe_s: float = 5.0
     """The longest of these: a connection that is refused costs nobody anything."""
 
@@ -173,7 +173,7 @@ _AT_LEAST_ONE: Final = frozenset(
         "unreachable_calls",
         "rejected_items",
         "same_call",
-    }  # fmt: skip
+    }
 )
 
 

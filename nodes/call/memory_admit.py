@@ -38,7 +38,7 @@ class Admitting(Turn):
             refusal = self._crowded()
             if refusal is not None and refusal["r"] == "wait":
                 return self.answer(**refusal)
-            refusal = refusal or self._unpaid()
+            refusal = refusal or self._over() or self._unpaid()
         if refusal is None:
             return self._admit()
         self._leave()
@@ -123,14 +123,28 @@ class Admitting(Turn):
         endpoint.seen[ask["id"]] = self.now
         return {"r": "wait", "why": "place", "ticket": ticket}
 
+    def _over(self) -> Answer | None:
+        """Hold the request against what its step and run have left without calls whose outcome nobody knows."""
+        ask = self.ask
+        if not ask["worst"] or not ask["thread"] or not ask["room"]:
+            return None
+        lost = self.shared.lost[ask["thread"]].values()
+        for name, left in ask["room"]:
+            unknown = sum(r.worst for r in lost if name != "step" or r.ask["step"] == ask["step"])
+            if ask["worst"] > left - unknown:
+                return {"r": "unknown_out", "cap": name, "left": left, "unknown": unknown}
+        return None
+
     def _unpaid(self) -> Answer | None:
         worst = self.ask["worst"]
         full: Answer | None = None
         for key, name, limit in self.caps:
             cap = self.shared.caps[key]
-            left = limit - cap.spent
+            left = limit - cap.spent - cap.unknown
             if worst > left:
-                return {"r": "spent_out", "cap": name, "spent": cap.spent, "limit": limit}
+                return {
+                    "r": "spent_out", "cap": name, "spent": cap.spent, "limit": limit, "unknown": cap.unknown,
+                }  # fmt: skip
             if worst > left - cap.held and full is None:
                 full = {"r": "wait", "why": "money", "ticket": self.ask["ticket"], "cap": name, "short": True}
         return full
@@ -174,14 +188,18 @@ class Admitting(Turn):
         expires = now + timeout + limits["lease_ms"]
         endpoint.begun += 1
         endpoint.slots[ask["id"]] = endpoint.begun
-        for key, _name, _limit in self.caps:
+        for key, name, _limit in self.caps:
             self.shared.caps[key].held += ask["worst"]
+            self.shared.capped[key.removeprefix(f"{name}:")].add(name)
         learned = self.timing.count >= limits["samples"]
         reply: Answer = {
-            "r": "admitted", "timeout": timeout, "p95": self.timing.p95 if learned else 0, "probe": int(probe or endpoint.down),
+            "r": "admitted", "timeout": timeout, "p95": self.timing.p95 if learned else 0,
+            "probe": int(probe or endpoint.down),
         }  # fmt: skip
         keys = [key for key, _name, _limit in self.caps]
-        self.shared.records[ask["id"]] = Record(ask, reply, now, expires, self.breaker.era, probe, keys)
+        self.shared.records[ask["id"]] = Record(
+            ask, reply, now, expires, self.breaker.era, probe, keys, worst=ask["worst"]
+        )
         heapq.heappush(self.shared.leases, (expires, ask["id"]))
         self._forget_expired()
         return self.answer(**reply)

@@ -43,6 +43,7 @@ class MemoryGuard(GuardFront):
         """Drop the answers that are kept for a thread."""
         with self._shared_lock:
             self._shared.ledger.pop(thread)
+            self._shared.lost.pop(thread)
 
     async def _shared_admit(self, request: Request, ask: dict[str, Any]) -> dict[str, Any]:
         with self._shared_lock:
@@ -53,6 +54,10 @@ class MemoryGuard(GuardFront):
         with self._shared_lock:
             told = memory_settle.settle(self._shared, self._now(), said)
         self._told(request, said, told)
+
+    async def _shared_money(self, ask: dict[str, Any]) -> dict[str, Any]:
+        with self._shared_lock:
+            return memory_settle.money(self._shared, self._now(), ask)
 
     def _shared_leave(self, ask: dict[str, Any]) -> None:
         with self._shared_lock:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from nodes.call import arithmetic as calc
-from nodes.call.memory_state import BreakerState, EndpointState, Halt, Record, Shared, Timing
+from nodes.call.memory_state import WOKEN_AT_ONCE, BreakerState, EndpointState, Halt, Record, Shared, Timing
 from nodes.call.memory_turn import Answer, Turn, halt_names
+
+REAPED_FOR_REPORT: Final = 10_000
+"""Expired admissions that are cleared away before a report."""
 
 
 class Settling(Turn):
@@ -19,12 +23,19 @@ class Settling(Turn):
             return self.answer("unknown")
         said, shared = self.ask, self.shared
         request = record.ask
-        for cap in record.caps:
-            if record.expired:
-                shared.caps[cap].spent += said["cost"] - request["worst"]
-            else:
-                shared.caps[cap].held -= request["worst"]
-                shared.caps[cap].spent += said["cost"]
+        for name in record.caps:
+            cap = shared.caps[name]
+            if not record.expired:
+                cap.held -= record.worst
+                cap.spent += said["cost"]
+            elif cap.lost.pop(said["id"], None) is not None:
+                # Unless an operator has settled it meanwhile.
+                cap.unknown -= record.worst
+                cap.spent += said["cost"]
+        if record.expired and request["thread"]:
+            shared.lost[request["thread"]].pop(said["id"], None)
+        if said["outcome"] == "ok" and request["call"]:
+            self._learn_lost(request)
         if request["thread"]:
             self._note_rate(request["thread"], said["cost"])
         if said["outcome"] == "ok" and request["call"] and said["answer"]:
@@ -43,6 +54,19 @@ class Settling(Turn):
         self._learn_latency(shared.timings[request["lat"]], record)
         self.free(record)
         return self.answer("settled")
+
+    def _learn_lost(self, request: dict[str, Any]) -> None:
+        """Learn what a call costs that was made before by a process that died.
+
+        The other one may have been billed as well, but for no more than the same prompt and the same limit cost now.
+        """
+        cost = self.ask["cost"]
+        for name, other in self.shared.lost[request["thread"]].items():
+            if other.ask["call"] == request["call"] and not other.priced and cost < other.worst:
+                for cap in (self.shared.caps[key] for key in other.caps):
+                    if name in cap.lost:
+                        cap.unknown += cost - other.worst
+                other.worst, other.priced = cost, True
 
     def _note_rate(self, thread: str, cost: int) -> None:
         if not cost:
@@ -111,7 +135,7 @@ class Settling(Turn):
             breaker.rejected, endpoint.begun, record.ask["item"], record.ask["prompt"], most
         )
         older = calc.older_than(breaker.rejected, endpoint.oldest(self.ask["id"]))
-        return older >= (most if recent else limits["rejected_items"])
+        return older >= int(most if recent else limits["rejected_items"])
 
     def _learn_breaker(self, breaker: BreakerState, endpoint: EndpointState, record: Record) -> None:
         outcome, limits = self.ask["outcome"], self.limits
@@ -199,3 +223,22 @@ class Settling(Turn):
 def settle(shared: Shared, now: int, said: dict[str, Any]) -> Answer:
     """Settle an admission; a second time does nothing."""
     return Settling(shared, now, said).run()
+
+
+def money(shared: Shared, now: int, ask: dict[str, Any]) -> Answer:
+    """Return what of each cap of a day is spent, held and unknown; the unknown of caps that are named is settled."""
+    turn = Turn(shared, now, ask)
+    turn.expire(REAPED_FOR_REPORT)
+    date = ask["date"] or datetime.fromtimestamp(now / 1000, UTC).date().isoformat()
+    for name, cost in ask["settle"].items():
+        cap = shared.caps[f"{name}:{date}"]
+        for admission in cap.lost:
+            if (record := shared.records.get(admission)) is not None:
+                shared.lost[record.ask["thread"]].pop(admission, None)
+        cap.spent, cap.unknown, cap.lost = cap.spent + cost, 0, {}
+        turn.wake += sorted(shared.short, key=lambda w: (shared.short[w], w))[:WOKEN_AT_ONCE]
+    found = []
+    for name in sorted(shared.capped[date]):
+        cap = shared.caps[f"{name}:{date}"]
+        found.append([name, cap.spent, cap.held, cap.unknown, len(cap.lost), min(cap.lost.values(), default=0)])
+    return turn.answer("money", date=date, caps=found)

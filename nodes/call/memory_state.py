@@ -150,10 +150,13 @@ class Halt:
 
 @dataclass
 class CapState:
-    """What is spent and held under a cap."""
+    """What of a cap is spent, held by calls under way, and unknown: reserved by calls that ended without a word."""
 
     spent: int = 0
     held: int = 0
+    unknown: int = 0
+    lost: dict[str, int] = field(default_factory=dict)
+    """Admissions whose cost is unknown, and when they expired."""
 
 
 @dataclass
@@ -168,6 +171,10 @@ class Record:
     probe: bool
     caps: list[str]
     expired: bool = False
+    worst: int = 0
+    """Micro-dollars that it holds, or may have cost."""
+    priced: bool = False
+    """Whether that is what the same call did cost when it was made again."""
 
 
 @dataclass
@@ -179,10 +186,14 @@ class Shared:
     timings: defaultdict[str, Timing] = field(default_factory=lambda: defaultdict(Timing))
     halts: dict[str, Halt] = field(default_factory=dict)
     caps: Remembered[CapState] = field(default_factory=lambda: Remembered(CapState))
+    capped: Remembered[set[str]] = field(default_factory=lambda: Remembered(set))
+    """Names of the caps by date."""
     short: dict[str, int] = field(default_factory=dict)
     """Waiters for money and when they asked last."""
     ledger: Remembered[dict[str, tuple[int, str]]] = field(default_factory=lambda: Remembered(dict))
     same: Remembered[list[int]] = field(default_factory=lambda: Remembered(list))
+    lost: Remembered[dict[str, Record]] = field(default_factory=lambda: Remembered(dict))
+    """Admissions by thread whose cost is unknown."""
     rates: Remembered[dict[int, int]] = field(default_factory=lambda: Remembered(dict))
     records: OrderedDict[str, Record] = field(default_factory=OrderedDict)
     leases: list[tuple[int, str]] = field(default_factory=list)
@@ -194,10 +205,10 @@ class Shared:
             self.endpoints[name] = EndpointState(limits["retry_reserve"], limits["concurrency_start"], hedges=1000)
         return self.endpoints[name]
 
-    def overdue(self, now: int) -> list[Record]:
+    def overdue(self, now: int, most: int = REAPED_AT_ONCE) -> list[Record]:
         """Take the first admissions out whose lease has expired."""
         found: list[Record] = []
-        while self.leases and self.leases[0][0] <= now and len(found) < REAPED_AT_ONCE:
+        while self.leases and self.leases[0][0] <= now and len(found) < most:
             _, name = heapq.heappop(self.leases)
             record = self.records.get(name)
             if record is not None and not record.expired:

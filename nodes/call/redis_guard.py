@@ -37,7 +37,7 @@ BASE: Final = "surefoot:guard:{g}"
 
 SETTLE_RETRIES: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Pauses in seconds before a settlement that could not be delivered is sent again. After the last one the admission is
-left to its lease: what it reserved counts as spent."""
+left to its lease: what it reserved counts as unknown."""
 
 LINGER_S: Final = 2.0
 """Seconds that a subscription stays when nobody waits any more."""
@@ -102,7 +102,7 @@ class RedisGuard(GuardFront):
 
     async def forget(self, thread: str) -> None:
         """Drop the answers that are kept for a thread."""
-        await self._command("DEL", self._ledger(thread))
+        await self._command("DEL", self._ledger(thread), f"{self._base}:lost:{thread}")
 
     def _ledger(self, thread: str) -> str:
         return f"{self._base}:ledger:{thread}"
@@ -195,8 +195,12 @@ class RedisGuard(GuardFront):
             self._doors.ring(told.get("wake") or ())
             return
         _log.warning(
-            "a settlement of %d micro-dollars was not delivered: its reservation counts as spent", said["cost"]
+            "a settlement of %d micro-dollars was not delivered: its reservation counts as unknown", said["cost"]
         )
+
+    async def _shared_money(self, ask: dict[str, Any]) -> dict[str, Any]:
+        await prepare()
+        return await asyncio.shield(self.ask("money", ask))
 
     def _shared_leave(self, ask: dict[str, Any]) -> None:
         async def leave() -> None:

@@ -17,6 +17,7 @@ from nodes.errors import (
     GuardUnavailable,
     HedgesSpent,
     HeldBack,
+    OverBudget,
     RetriesSpent,
     Runaway,
     StopRun,
@@ -52,6 +53,11 @@ def error_of(told: dict[str, Any], request: Request) -> CallError | StopRun:
             return BreakerOpen(f"{where} fails too often with {request.model}: its breaker is open", retry_after=wait)
         case "resting":
             return HeldBack(f"{where} asked to be left alone for {wait:.1f} s more", retry_after=wait)
+        case "unknown_out":
+            return OverBudget(
+                f"the call may cost {usd(request.worst_microusd)}, and its {told['cap']} has {usd(int(told['left']))} "
+                f"left, but calls whose process died may have cost {usd(int(told['unknown']))} of it"
+            )
         case "spent_out":
             return BudgetSpent(_spent_out(told, request))
     raise AssertionError(f"the guard answered {told['r']!r}")
@@ -61,9 +67,12 @@ def _spent_out(told: dict[str, Any], request: Request) -> str:
     everybody = told["cap"] == "day"
     variable = "SUREFOOT_MAX_COST_PER_DAY_USD" if everybody else "SUREFOOT_MAX_COST_PER_TENANT_DAY_USD"
     whose = "the day's cap" if everybody else "the tenant's cap of the day"
+    unknown = int(told["unknown"])
+    lost = f" and {usd(unknown)} unknown (reserved by calls whose process died)" if unknown else ""
+    settle = ", settle the unknown with `surefoot doctor --settle-unknown USD`" if unknown else ""
     return (
-        f"{whose} is {usd(int(told['limit']))}, of which {usd(int(told['spent']))} is spent; the next call may cost "
-        f"{usd(request.worst_microusd)}: raise {variable}, or resume tomorrow (UTC)"
+        f"{whose} is {usd(int(told['limit']))}, of which {usd(int(told['spent']))} is spent{lost}; the next call may "
+        f"cost {usd(request.worst_microusd)}: raise {variable}{settle}, or resume tomorrow (UTC)"
     )
 
 
@@ -104,8 +113,8 @@ def event_of(note: dict[str, Any], request: Request) -> events.Event:
         case "breaker":
             return events.BreakerChanged(*place, note["before"], note["after"], note["why"])
         case "reach":
-            where, _, *rest = place
-            return events.BreakerChanged(where, "", *rest, note["before"], note["after"], note["why"])
+            where, _, step, thread = place
+            return events.BreakerChanged(where, "", step, thread, note["before"], note["after"], note["why"])
         case "limit":
             return events.LimitChanged(*place, int(note["before"]), int(note["after"]))
     return events.RetryBudgetChanged(*place, empty=bool(note["empty"]))

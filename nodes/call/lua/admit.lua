@@ -116,28 +116,36 @@ if places > 0 then
   end
 end
 
+-- What the step and the run have left, without calls of theirs whose outcome nobody knows.
+if ask.worst > 0 and ask.thread ~= '' and #ask.room > 0 then
+  local of_step, of_run = 0, 0
+  for _, text in ipairs(call('HVALS', key('lost', ask.thread))) do
+    local worst, step = string.match(text, '^(%d+)|[^|]*|(.*)$')
+    of_run = of_run + tonumber(worst)
+    if step == ask.step then of_step = of_step + tonumber(worst) end
+  end
+  for _, room in ipairs(ask.room) do
+    local unknown = room[1] == 'step' and of_step or of_run
+    if ask.worst > room[2] - unknown then
+      return refuse('unknown_out', {cap = room[1], left = room[2], unknown = unknown})
+    end
+  end
+end
+
 -- Shared caps.
 local caps = {}
 if ask.worst > 0 and #ask.caps > 0 then
-  -- The civil date of a count of days since 1970 (Howard Hinnant, "chrono-compatible low-level date algorithms").
-  local z = math.floor(now / DAY_MS) + 719468
-  local cycle = math.floor(z / 146097)
-  local doe = z - cycle * 146097
-  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
-  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
-  local mp = math.floor((5 * doy + 2) / 153)
-  local day = doy - math.floor((153 * mp + 2) / 5) + 1
-  local month = mp < 10 and mp + 3 or mp - 9
-  local year = yoe + cycle * 400 + (month <= 2 and 1 or 0)
-  local date = string.format('%04d-%02d-%02d', year, month, day)
+  local date = date_of(now)
   local full = nil
   for _, cap in ipairs(ask.caps) do
     local name, limit = cap[1], cap[2]
     local where = key('cap', name, date)
-    local found = call('HMGET', where, 'spent', 'held')
-    local spent, held = num(found[1], 0), num(found[2], 0)
-    if ask.worst > limit - spent then return refuse('spent_out', {cap = name, spent = spent, limit = limit}) end
-    if ask.worst > limit - spent - held and not full then full = name end
+    local found = call('HMGET', where, 'spent', 'held', 'unknown')
+    local spent, held, unknown = num(found[1], 0), num(found[2], 0), num(found[3], 0)
+    if ask.worst > limit - spent - unknown then
+      return refuse('spent_out', {cap = name, spent = spent, limit = limit, unknown = unknown})
+    end
+    if ask.worst > limit - spent - unknown - held and not full then full = name end
     caps[#caps + 1] = where
   end
   if full then
@@ -193,14 +201,16 @@ local expires = now + timeout + limits.lease_ms
 local number = call('HINCRBY', ep, 'begun', 1)
 call('ZADD', key('slots', ask.ep), int(number), ask.id)
 call('PEXPIRE', key('slots', ask.ep), DAY_MS)
-for _, where in ipairs(caps) do
+for i, where in ipairs(caps) do
   call('HINCRBY', where, 'held', int(ask.worst))
   call('PEXPIRE', where, 3 * DAY_MS)
+  call('SADD', key('caps', date_of(now)), ask.caps[i][1])
+  call('PEXPIRE', key('caps', date_of(now)), 3 * DAY_MS)
 end
 local reply = {timeout = timeout, p95 = learned and num(t[2], 0) or 0, probe = (open or down) and 1 or 0}
 call('ZADD', key('leases'), int(expires), ask.id)
 keep({
-  id = ask.id, ep = ask.ep, model = ask.model, key = ask.key, thread = ask.thread, call = ask.call, lat = ask.lat,
+  id = ask.id, ep = ask.ep, model = ask.model, key = ask.key, thread = ask.thread, call = ask.call, step = ask.step, lat = ask.lat,
   worst = ask.worst, retry = ask.retry, caps = caps, at = now, timeout = timeout, era = era, reply = reply,
   item = ask.item, prompt = ask.prompt, probe = open and 1 or 0,
 }, timeout + limits.lease_ms + DAY_MS)

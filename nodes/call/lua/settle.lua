@@ -10,10 +10,33 @@ local outcome, expired = ask.outcome, record.expired == 1
 
 for _, cap in ipairs(record.caps) do
   if expired then
-    call('HINCRBY', cap, 'spent', int(ask.cost - record.worst))
+    -- Unless an operator has settled it meanwhile.
+    if call('ZREM', unknown_of(cap), record.id) == 1 then
+      call('HINCRBY', cap, 'unknown', int(-record.worst))
+      call('HINCRBY', cap, 'spent', int(ask.cost))
+    end
   else
     call('HINCRBY', cap, 'held', int(-record.worst))
     call('HINCRBY', cap, 'spent', int(ask.cost))
+  end
+end
+
+if expired and record.thread ~= '' then call('HDEL', key('lost', record.thread), record.id) end
+
+-- The same call was made before by a process that died, and this one tells what it costs: the other one may have been
+-- billed as well, but for no more than the same prompt and the same limit cost now.
+if outcome == 'ok' and record.call ~= '' then
+  for _, id in ipairs(call('HKEYS', key('lost', record.thread))) do
+    local before = call('GET', key('adm', id))
+    local other = before and cjson.decode(before)
+    if other and other.call == record.call and not other.priced and ask.cost < other.worst then
+      for _, cap in ipairs(other.caps) do
+        if call('ZSCORE', unknown_of(cap), id) then call('HINCRBY', cap, 'unknown', int(ask.cost - other.worst)) end
+      end
+      other.worst, other.priced = ask.cost, 1
+      keep(other, DAY_MS)
+      write_lost(other)
+    end
   end
 end
 
