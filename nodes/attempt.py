@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from langgraph.errors import GraphBubbleUp, InvalidUpdateError
 
-from nodes import events
+from nodes import clock, events
 from nodes.call import Call, Usage, classify_error, get_guard, using_call
 from nodes.context import deadline_of, ladder_start
 from nodes.decide import summarise
@@ -95,7 +94,7 @@ class Trial:
         self.first_choice = ladder_start(self.task, self.context)
         self.provider, _, named_model = self.entry.partition(":")
         self.model = named_model or self.context.model or ""
-        self.started_at = time.time()
+        self.started_at = clock.now()
         deadlines = [at for at in (deadline_of(self.state, self.context), self.until) if at is not None]
         left = min(deadlines, default=math.inf) - self.started_at
         self.late = left <= 0
@@ -218,7 +217,7 @@ class Trial:
 
     def close(self, usage: Usage, outcome: str, error: str = "", *, held: bool = False) -> dict[str, Any]:
         """Return the part of the update that every attempt writes."""
-        latency = time.time() - self.started_at
+        latency = clock.now() - self.started_at
         attempt = self.attempt.model_copy(
             update={
                 "model": usage.model or self.attempt.model,
@@ -265,7 +264,7 @@ class Trial:
             error=message,
             retryable=isinstance(error, CallError) and error.retryable,
             retry_after=error.retry_after if isinstance(error, CallError) else None,
-            failed_at=time.time(),
+            failed_at=clock.now(),
             visit=self.attempt.visit,
             escalate=isinstance(error, CallError) and error.escalates,
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from langgraph.runtime import get_runtime
 from pydantic import ValidationError
 
+from nodes import clock
 from nodes.call import call_settings
 from nodes.errors import ConfigurationError
 from nodes.task import AnyTask, Task
@@ -36,7 +36,7 @@ def deadline_of(state: RunState, context: RunContext) -> float | None:
     """Return the absolute deadline of a run in seconds since the epoch, if it has one."""
     if context.deadline_s is None:
         return None
-    began = state.started_at or min((a.started_at for a in state.attempts), default=time.time())
+    began = state.started_at or min((a.started_at for a in state.attempts), default=clock.now())
     return max([began, *(record.decided_at for record in state.decisions)]) + context.deadline_s
 
 

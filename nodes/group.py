@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -17,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import StateGraph
 
-from nodes import bridge, events
+from nodes import bridge, clock, events
 from nodes.attempt import Standing, Trial
 from nodes.call import prepare_settings
 from nodes.context import deadline_of, ladder_start, run_context
@@ -143,7 +142,7 @@ class _Crew:
         self.thread, self.durable = bridge.thread_of(config), bridge.has_saver(config)
         visit = view.run.visits.get(name, 0)
         self.visit = visit + any(a.step == name and a.visit == visit for a in view.run.attempts)
-        self.until = None if deadline is None else time.time() + deadline
+        self.until = None if deadline is None else clock.now() + deadline
         self.update: dict[str, Any] = {"visits": {name: self.visit}}
         self.ended: dict[str, Ended] = {}
 
@@ -217,11 +216,11 @@ class _Crew:
             if settled.decision is None or settled.decision.action in ("escalate", "give_up"):
                 return self._give_up(trial.name, task.name, settled)
             entry, at = settled.decision.provider, Standing(self.visit, attempts, settled)
-            await asyncio.sleep(max(0.0, settled.decision.at - time.time()))
+            await asyncio.sleep(max(0.0, settled.decision.at - clock.now()))
 
     def _decide(self, policy: ResolvedPolicy, attempts: Sequence[Attempt], failure: Failure) -> Failure:
         """Choose what follows a failure, as the retry node would, and keep the choice."""
-        now = time.time()
+        now = clock.now()
         deadlines = [at for at in (deadline_of(self.view.run, self.context), self.until) if at is not None]
         jitter = random.random()  # noqa: S311 - spreads retries over time, guards nothing
         match decide(policy, attempts, failure, now, deadline=min(deadlines) if deadlines else None, jitter=jitter):

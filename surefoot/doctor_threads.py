@@ -6,7 +6,6 @@ All threads are looked at, a page at a time, and of each finding only a few name
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from checkpointers import (
     ThreadFormatUnknown,
     TypeNotAllowed,
 )
+from nodes import clock
 from state import Checked, redact
 from surefoot.doctor import Finding, told_keys
 from surefoot.errors import UsageError
@@ -81,7 +81,7 @@ class Survey:
 
 async def survey(store: Store, *, deep: bool = False, on_read: Callable[[int], None] = lambda _n: None) -> Survey:
     """Look at all threads; `deep` reads the whole history of each, not its latest checkpoint alone."""
-    found, now = Survey(), time.time()
+    found, now = Survey(), clock.now()
     async for page in store.pages():
         for record in page:
             found.threads += 1

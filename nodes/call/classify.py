@@ -12,13 +12,13 @@ import math
 import re
 import socket
 import ssl
-import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from pydantic import ValidationError
 
+from nodes import clock
 from nodes.call.endpoint import host_of
 from nodes.call.guard import HaltScope
 from nodes.errors import (
@@ -180,7 +180,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if then is None:
         return None
     now = _timestamp(headers.get("date"))
-    return min(max(0.0, then - (time.time() if now is None else now)), LONGEST_RETRY_AFTER_S)
+    return min(max(0.0, then - (clock.now() if now is None else now)), LONGEST_RETRY_AFTER_S)
 
 
 def _bounded(value: str | None, units_a_second: int) -> float | None:

@@ -22,7 +22,7 @@ local function get(hash, field, default) return num(call('HGET', hash, field), d
 
 local function answer(r, more)
   local told = more or {}
-  told.r = r
+  told.r, told.now = r, now
   if #wake > 0 then
     told.wake = wake
     call('PUBLISH', key('bell'), table.concat(wake, ' '))
