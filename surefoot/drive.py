@@ -189,7 +189,7 @@ def waiting(raw: RawThread) -> tuple[Literal["", "person", "time"], float | None
         value = item["value"] if isinstance(item["value"], Mapping) else {}
         if value.get("kind") == WAIT_KIND:
             until, since = float(value["until"]), float(value.get("since") or 0.0)
-            return "time", clock.now() + left if (left := clock.left(until, since)) else until
+            return "time", min(until, clock.now() + clock.left(until, since))
         return "person", value.get("due_at")
     return "", None
 
