@@ -224,10 +224,9 @@ async def _server(current: Settings, asked: WhatToDo) -> list[Finding]:
 
     try:
         async with open_store(current.redis_url) as store:
-            caps = await examine_money(store, asked.get("settle_unknown", ()))
             of_threads = {name: value for name, value in asked.items() if name != "settle_unknown"}
             threads, survey = await examine_threads(store, **of_threads)  # type: ignore[arg-type] # the rest of `asked`
-            threads = [*caps, *threads]
+            threads = [*await examine_money(store, asked.get("settle_unknown", ())), *threads]
             try:
                 return [*await examine_server(store, survey.today), *threads]
             except SaverDenied:

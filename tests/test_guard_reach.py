@@ -152,6 +152,20 @@ async def test_dead_processes_hold_up_no_verdict_for_longer_than_their_lease(kit
         await guard.admit(request())
 
 
+async def test_a_servers_clock_that_is_set_back_keeps_nobody_waiting(kit: Kit) -> None:
+    guard = kit.make()
+    await unconnected(guard, 5)
+    for _ in range(20):
+        await send(guard, settled(outcome="timeout"), endpoint="breaks")
+    await send(guard, settled(outcome="throttled", retry_after_s=20), endpoint="rests")
+    for endpoint in ("127.0.0.1:1", "breaks", "rests"):
+        with pytest.raises(CallError):
+            await guard.admit(request(endpoint=endpoint))
+    kit.clock.now -= 3600
+    for endpoint in ("127.0.0.1:1", "breaks", "rests"):
+        await send(guard, settled(), endpoint=endpoint)
+
+
 # --- everything rejected --------------------------------------------------------------------------------------------
 
 

@@ -208,7 +208,7 @@ class Twins(RuleBasedStateMachine):
     def count_money(self, settle: dict[str, int]) -> None:
         self.both("money", {"settle": settle if self.day else {}, "date": "", "limits": self.limits})
 
-    @rule(ms=st.sampled_from([0, 1, 700, 1100, 3500, 6000, 65_000, 700_000]))
+    @rule(ms=st.sampled_from([0, 1, 700, 1100, 3500, 6000, 65_000, 700_000, -3_600_000]))
     def time_passes(self, ms: int) -> None:
         self.now += ms
 

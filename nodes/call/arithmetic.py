@@ -106,9 +106,14 @@ def add_rejected(row: str, number: int, item: str, prompt: str, most: int) -> st
     return ",".join([*(":".join(entry) for entry in entries), f"{number}:{item}:{prompt}"])
 
 
+def lasts(until: int, now: int, longest: int) -> bool:
+    """Tell whether a wait still lasts; one longer than any may be is of a time before the clock was set back."""
+    return 0 < until - now <= longest
+
+
 def is_recent(at: int, now: int, within: int) -> bool:
     """Tell whether something happened within some milliseconds; 0 is never."""
-    return at > 0 and now - at < within
+    return 0 < at <= now and now - at < within
 
 
 def older_than(row: str, oldest: int | None) -> int:

@@ -74,7 +74,8 @@ class Admitting(Turn):
         if endpoint.down and -left >= limits["lately_ms"]:
             # Nobody has asked for a while, so nothing is known.
             endpoint.down, endpoint.down_until, endpoint.down_wait, endpoint.unconnected = False, 0, 0, ""
-        if not endpoint.down or left <= 0 or self.ask["fresh"]:
+        longest = max(limits["reprobe_ms"], limits["longest_reprobe_ms"])
+        if not endpoint.down or not calc.lasts(endpoint.down_until, self.now, longest) or self.ask["fresh"]:
             return None
         if calc.is_recent(endpoint.answered, self.now, limits["lately_ms"]):
             return {"r": "unreachable", "retry_ms": max(left, limits["longest_reprobe_ms"]), "lately": 1}
@@ -96,7 +97,8 @@ class Admitting(Turn):
         if not breaker.open:
             return None
         why = {"rejects": int(breaker.rejects)}
-        if self.now < breaker.until and not (breaker.rejects and self.ask["fresh"]):
+        longest = max(self.limits["open_ms"], self.limits["longest_open_ms"])
+        if calc.lasts(breaker.until, self.now, longest) and not (breaker.rejects and self.ask["fresh"]):
             return {"r": "open", "retry_ms": breaker.until - self.now} | why
         if self.now < breaker.probe_until:
             return {"r": "open", "retry_ms": min(1000, breaker.probe_until - self.now)} | why
@@ -104,7 +106,8 @@ class Admitting(Turn):
 
     def _resting(self) -> Answer | None:
         left = self.endpoint.rest - self.now
-        return {"r": "resting", "retry_ms": left} if left > 0 else None
+        lasts = calc.lasts(self.endpoint.rest, self.now, self.limits["rest_ms"])
+        return {"r": "resting", "retry_ms": left} if lasts else None
 
     def _crowded(self) -> Answer | None:
         endpoint, ask = self.endpoint, self.ask

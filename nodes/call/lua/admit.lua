@@ -63,7 +63,7 @@ if down and now - down_until >= limits.lately_ms then
   down = false
   call('HSET', ep, 'down', 0, 'down_until', 0, 'down_wait', 0, 'unconnected', '')
 end
-if down and now < down_until and ask.fresh ~= 1 then
+if down and in_time(down_until, math.max(limits.reprobe_ms, limits.longest_reprobe_ms)) and ask.fresh ~= 1 then
   local left = down_until - now
   if is_recent(num(e[7], 0)) then
     return refuse('unreachable', {retry_ms = math.max(left, limits.longest_reprobe_ms), lately = 1})
@@ -87,14 +87,14 @@ if open and rejects == 1 and now - until_ >= limits.lately_ms then
 end
 if open then
   local probe_until = num(b[3], 0)
-  if now < until_ and not (rejects == 1 and ask.fresh == 1) then return refuse('open', {retry_ms = until_ - now, rejects = rejects}) end
+  if in_time(until_, math.max(limits.open_ms, limits.longest_open_ms)) and not (rejects == 1 and ask.fresh == 1) then return refuse('open', {retry_ms = until_ - now, rejects = rejects}) end
   if now < probe_until then
     return refuse('open', {retry_ms = math.min(1000, probe_until - now), rejects = rejects})
   end
 end
 
 -- An endpoint that asked to be left alone.
-if rest > now then return refuse('resting', {retry_ms = rest - now}) end
+if in_time(rest, limits.rest_ms) then return refuse('resting', {retry_ms = rest - now}) end
 
 -- Concurrency: whoever has a ticket goes before whoever comes.
 local places = places_of(ask.ep)

@@ -31,7 +31,10 @@ local function answer(r, more)
   return cjson.encode(told)
 end
 
-local function is_recent(at) return at > 0 and now - at < limits.lately_ms end
+-- Whether a wait still lasts; one that is longer than any may be is of a time before the server's clock was set back.
+local function in_time(until_, longest) return now < until_ and until_ - now <= longest end
+
+local function is_recent(at) return at > 0 and at <= now and now - at < limits.lately_ms end
 
 local function ep_key(ep) return key('ep', ep) end
 
