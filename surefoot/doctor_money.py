@@ -64,7 +64,7 @@ def _chosen(asked: Mapping[str, int], reports: Mapping[str, CapReport]) -> dict[
     chosen = dict(asked)
     if asked.get("day") == 0:
         chosen = {name: 0 for name, report in reports.items() if report.unknown_calls} | chosen
-        if "day" not in reports:
+        if not ("day" in reports and reports["day"].unknown_calls):
             del chosen["day"]
     for name, cost in chosen.items():
         report = reports.get(name)

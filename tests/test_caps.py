@@ -211,7 +211,10 @@ def test_doctor_tells_the_three_amounts_and_settles_the_unknown(cli: Cli, cli_ur
     assert rest["told"].startswith("settled: the cap of the day $0, the cap of tenant nadir $0.")
     assert (rest["amounts"]["spent_microusd"], rest["amounts"]["unknown_calls"]) == (12_000, 0)
     assert finding(cli, "caps of tenants")["amounts"]["nadir unknown_microusd"] == 0
-    assert "no call under the cap of the day has an unknown outcome" in cli("doctor", "--settle-unknown", "0").err
+    again = finding(cli, "cap of the day", "--settle-unknown", "0")
+    assert again["amounts"] == rest["amounts"], "settled twice is settled once"
+    refused = cli("doctor", "--settle-unknown", "0.001")
+    assert (refused.status, "no call under the cap of the day has an unknown outcome" in refused.err) == (2, True)
 
 
 def test_doctor_without_any_call_says_so(cli: Cli, embedded_url: str) -> None:
