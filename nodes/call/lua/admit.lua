@@ -133,7 +133,7 @@ if ask.worst > 0 and ask.thread ~= '' and #ask.room > 0 then
 end
 
 -- Shared caps.
-local caps = {}
+local caps, named = {}, {}
 if ask.worst > 0 and #ask.caps > 0 then
   local date = date_of(now)
   local full = nil
@@ -147,6 +147,7 @@ if ask.worst > 0 and #ask.caps > 0 then
     end
     if ask.worst > limit - spent - unknown - held and not full then full = name end
     caps[#caps + 1] = where
+    if not found[2] then named[#named + 1] = name end
   end
   if full then
     if ask.waiting == 1 then leave(ask.ep, ask.id) end
@@ -201,10 +202,12 @@ local expires = now + timeout + limits.lease_ms
 local number = call('HINCRBY', ep, 'begun', 1)
 call('ZADD', key('slots', ask.ep), int(number), ask.id)
 call('PEXPIRE', key('slots', ask.ep), DAY_MS)
-for i, where in ipairs(caps) do
+for _, where in ipairs(caps) do
   call('HINCRBY', where, 'held', int(ask.worst))
   call('PEXPIRE', where, 3 * DAY_MS)
-  call('SADD', key('caps', date_of(now)), ask.caps[i][1])
+end
+if #named > 0 then
+  call('SADD', key('caps', date_of(now)), unpack(named))
   call('PEXPIRE', key('caps', date_of(now)), 3 * DAY_MS)
 end
 local reply = {timeout = timeout, p95 = learned and num(t[2], 0) or 0, probe = (open or down) and 1 or 0}

@@ -79,7 +79,8 @@ end
 
 -- Whether the endpoint can be reached. A failure counts once every request that was under way when it came back has
 -- come back, too: failed connections take milliseconds, answers take seconds.
-local begun = get(ep, 'begun', 0)
+local reach = call('HMGET', ep, 'begun', 'down', 'down_wait', 'unconnected', 'answered')
+local begun, down = num(reach[1], 0), reach[2] == '1'
 local oldest, under_way = nil, call('ZRANGE', key('slots', record.ep), 0, 1, 'WITHSCORES')
 for i = 1, #under_way, 2 do
   if under_way[i] ~= record.id and not oldest then oldest = tonumber(under_way[i + 1]) end
@@ -93,18 +94,17 @@ local function older_than(row, first)
 end
 local connected = ask.connected == 1
 if not connected then
-  local found = call('HMGET', ep, 'down', 'down_wait', 'unconnected', 'answered')
-  if found[1] == '1' then
+  if down then
     if record.reply.probe == 1 then
-      local wait = math.min(num(found[2], 0) * 2, limits.longest_reprobe_ms)
+      local wait = math.min(num(reach[3], 0) * 2, limits.longest_reprobe_ms)
       call('HSET', ep, 'down_wait', int(wait), 'down_until', int(now + wait))
       notes[#notes + 1] = {e = 'reach', before = 'half_open', after = 'open', why = 'probe failed'}
     end
   else
     local most = math.max(limits.breaker_calls, limits.unreachable_calls)
-    local needed = is_recent(num(found[4], 0)) and most or limits.unreachable_calls
+    local needed = is_recent(num(reach[5], 0)) and most or limits.unreachable_calls
     local numbers = {begun}
-    for number in string.gmatch(found[3] or '', '%d+') do numbers[#numbers + 1] = tonumber(number) end
+    for number in string.gmatch(reach[4] or '', '%d+') do numbers[#numbers + 1] = tonumber(number) end
     table.sort(numbers)
     local row = {}
     for i = 1, math.min(#numbers, most) do row[i] = int(numbers[i]) end
@@ -117,7 +117,7 @@ if not connected then
   end
 elseif outcome ~= 'timeout' and outcome ~= 'cancelled' then
   -- A timeout, as a cancellation, may have come before a connection did or after.
-  if call('HGET', ep, 'down') == '1' then
+  if down then
     call('HSET', ep, 'down', 0, 'down_until', 0, 'down_wait', 0)
     notes[#notes + 1] = {e = 'reach', before = 'half_open', after = 'closed', why = 'answered'}
   end
