@@ -312,3 +312,23 @@ async def test_the_guard_in_memory_goes_by_what_has_passed_not_by_the_hosts_cloc
         (report,) = await guard.caps()
         assert (report.reserved, report.unknown) == (60, 0)
         await guard.settle(live, settled(1))
+
+
+HOST_TIME = {
+    "nodes/clock.py": "it is where the time comes from",
+    "nodes/call/prices.py": "prices change on a date, an hour is near enough",
+    "surefoot/telemetry/queue.py": "spans are told in the host's time",
+    "surefoot/testing/endpoint.py": "a server of its own",
+    "surefoot/testing/faults.py": "a server of its own",
+}
+"""Modules that may ask for the host's time, and why."""
+
+
+def test_nothing_is_written_down_in_the_hosts_time() -> None:
+    asks = {
+        str(path.relative_to(ROOT))
+        for folder in ("state", "tasks", "nodes", "graphs", "surefoot")
+        for path in (ROOT / folder).rglob("*.py")
+        if "time.time()" in path.read_text()
+    }
+    assert asks <= set(HOST_TIME), "use nodes.clock.now(): hosts' clocks differ and jump"
