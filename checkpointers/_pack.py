@@ -88,8 +88,8 @@ def unpack(packed: bytes) -> tuple[str, bytes]:
         return name.decode(), data
     if not code or code[0] not in _TAGS:
         if first == SEALED:
-            name = data[1 : 1 + data[0]].decode(errors="replace") if data else ""
-            raise NoKey("it is encrypted, and the saver has no keys", name)
+            key = data[1 : 1 + data[0]].decode(errors="replace") if data else ""
+            raise NoKey("it is encrypted, and the saver has no keys", key)
         raise ValueError("the kind of its bytes is unknown")
     tag = _TAGS[code[0]]
     check(tag, data)

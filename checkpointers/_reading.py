@@ -34,6 +34,7 @@ from ._codec import (
     unframe_writes,
     wide_seen,
 )
+from ._ids import follow
 from ._logs import Log, known_log
 from ._marks import marks_of
 from ._scripts import Argument, Call
@@ -67,6 +68,8 @@ class ReadPlans(SaverBase):
             return None
         logs: dict[str, Log] = {}
         read = self._tuple(thread_id, rows[0], _pairs(values), logs)
+        if used:
+            follow(read.checkpoint["id"])
         ended = not follows(read.checkpoint)
         self._logs.keep(thread_id, namespace_of(config), read.checkpoint["id"], logs, ended=ended)
         return read

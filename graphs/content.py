@@ -6,12 +6,11 @@ result = graph.invoke({"text": "..."})
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 from langgraph.graph import END, START, StateGraph
 
-from nodes import Check, Policy, add_gate, add_retry, add_review, add_step, begin_turn, compile_graph
+from nodes import Check, Policy, add_gate, add_retry, add_review, add_step, begin_turn, clock, compile_graph
 from nodes.checks import (
     boilerplate,
     copied,
@@ -71,8 +70,8 @@ def ask(state: ContentState) -> ReviewRequest:
         description=f"**Why you are asked**\n{why}\n{refused}\n\n**{state.title or 'Article'}**\n\n"
         f"{tasks.shortened(text_of(state.text or ''), 6_000)}",
         reasons=state.escalations,
-        asked_at=time.time(),
-        due_at=time.time() + REVIEW_WITHIN_S,
+        asked_at=clock.now(),
+        due_at=clock.now() + REVIEW_WITHIN_S,
         default_action="reject",
     )
 

@@ -6,14 +6,13 @@ result = graph.invoke({"amount": 912.0, "usual_amount": 40.0, ...})
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 from langgraph.graph import END, START, StateGraph
 from pydantic import ValidationError
 
-from nodes import Member, Policy, Rules, add_review, add_vote, begin_turn, compile_graph, exponential
+from nodes import Member, Policy, Rules, add_review, add_vote, begin_turn, clock, compile_graph, exponential
 from nodes.bridge import in_thread
 from nodes.bridge import node as both_ways
 from nodes.context import run_context
@@ -78,8 +77,8 @@ def ask(state: FraudState) -> ReviewRequest:
         description=f"**Why you are asked**\n{why}\n\n**Models**\n{told}\n\n**Transaction**\n{given}",
         reasons=state.escalations,
         tier="urgent",
-        asked_at=time.time(),
-        due_at=time.time() + REVIEW_WITHIN_S,
+        asked_at=clock.now(),
+        due_at=clock.now() + REVIEW_WITHIN_S,
         default_action="reject",
     )
 

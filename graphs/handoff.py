@@ -6,7 +6,6 @@ work goes next; without it the work is done. `agents` of a table or a directory 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,7 +13,7 @@ from typing import Any, Final
 from langgraph.graph import END, START
 from pydantic import BaseModel, ValidationError, create_model
 
-from nodes import CheckedGraph, HandoffGraph, Policy, add_retry, add_review, add_step, begin_turn, compile_graph
+from nodes import CheckedGraph, HandoffGraph, Policy, add_retry, add_review, add_step, begin_turn, clock, compile_graph
 from nodes.call import Call
 from nodes.errors import InputError, InvalidOutput
 from nodes.registry import asked_fields
@@ -157,7 +156,7 @@ def _handed_over(
     """Return the update of a handover, or of the loop that it would be."""
     mark = _mark(to, [update.get(name, getattr(state, name)) for name in fields])
     turn = [past for past in state.handovers if past.at >= state.started_at]
-    now = time.time()
+    now = clock.now()
     record = HandedOver(id=f"{len(state.handovers)}", agent=agent, to=to, why=why, print=mark, at=now)
     told = {"handovers": [record], "holder": to}
     if mark in (state.begun_with, *(past.print for past in turn)):
@@ -195,7 +194,7 @@ def _ask(result: type[BaseModel]) -> Callable[[Any], ReviewRequest]:
             config=ReviewConfig(allow_respond=False, allow_accept=True),
             description="\n".join(f"- {reason}" for reason in state.escalations.values()),
             reasons=state.escalations,
-            asked_at=time.time(),
+            asked_at=clock.now(),
             default_action="accept",
         )
 

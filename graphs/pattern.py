@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -24,6 +23,7 @@ from nodes import (
     add_review,
     add_step,
     begin_turn,
+    clock,
     compile_graph,
     levels,
     schemas_of,
@@ -125,7 +125,7 @@ def _ask(works: Sequence[Work]) -> Callable[[Any], ReviewRequest]:
             config=ReviewConfig(allow_respond=False, allow_accept=True),
             description="\n".join(f"- {reason}" for reason in (*state.escalations.values(), *state.reasons)),
             reasons=state.escalations or {"incomplete": "; ".join(state.reasons) or "the result is missing"},
-            asked_at=time.time(),
+            asked_at=clock.now(),
             default_action="wait" if dumped[works[-1].name] is None else "accept",
         )
 

@@ -6,7 +6,6 @@ result = graph.invoke({"path": "cv.pdf", "job": {"title": "Backend engineer", "r
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 from langgraph.graph import END, START, StateGraph
@@ -19,6 +18,7 @@ from nodes import (
     add_review,
     add_step,
     begin_turn,
+    clock,
     compile_graph,
     exponential,
     missing_members,
@@ -93,8 +93,8 @@ def ask(state: ResumeState) -> ReviewRequest:
         ),
         description=doubts.question(state),
         reasons=state.escalations,
-        asked_at=time.time(),
-        due_at=time.time() + REVIEW_WITHIN_S,
+        asked_at=clock.now(),
+        due_at=clock.now() + REVIEW_WITHIN_S,
         default_action="wait",
     )
 

@@ -6,13 +6,12 @@ result = graph.invoke({"text": "I was charged twice for March."})
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Overwrite
 
-from nodes import Check, Policy, add_gate, add_retry, add_review, add_step, begin_turn, compile_graph, fixed
+from nodes import Check, Policy, add_gate, add_retry, add_review, add_step, begin_turn, clock, compile_graph, fixed
 from nodes.checks import boilerplate, invented, length, personal_data, repetition, unfinished
 from nodes.context import run_context
 from nodes.errors import InputError
@@ -83,7 +82,7 @@ def forward(state: SupportState) -> str:
 def ask(state: SupportState) -> ReviewRequest:
     """Put the ticket and the reasons before a person."""
     tier = "urgent" if state.urgency == "critical" else "routine"
-    now = time.time()
+    now = clock.now()
     proposal = {"category": state.category, "urgency": state.urgency, "team": state.team, "draft": state.draft}
     title, mail = state.subject or "Ticket", read_mail(state.subject, state.text or "")
     parts = [f"**{title}**", tasks.shorten(mail.text)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 from langgraph.errors import GraphBubbleUp, InvalidUpdateError
 
-from nodes import cores, events
+from nodes import clock, cores, events
 from nodes.call import Call, Usage, classify_error, get_guard, using_call
 from nodes.context import deadline_of, ladder_start
 from nodes.decide import summarise
@@ -21,6 +20,7 @@ from nodes.errors import (
     CallError,
     CallTimeout,
     ConfigurationError,
+    EndpointLost,
     GuardUnavailable,
     HeldBack,
     InvalidOutput,
@@ -116,7 +116,7 @@ class Trial:
         self.first_choice = ladder_start(self.task, self.context)
         self.provider, _, named_model = self.entry.partition(":")
         self.model = named_model or self.context.model or ""
-        self.started_at = time.time()
+        self.started_at = clock.now()
         deadlines = [at for at in (deadline_of(self.state, self.context), self.until) if at is not None]
         left = min(deadlines, default=math.inf) - self.started_at
         self.late = left <= 0
@@ -238,7 +238,7 @@ class Trial:
 
     def close(self, usage: Usage, outcome: str, error: str = "", *, held: bool = False) -> dict[str, Any]:
         """Return the part of the update that every attempt writes."""
-        latency = time.time() - self.started_at
+        latency = clock.now() - self.started_at
         attempt = self.attempt.model_copy(
             update={
                 "model": usage.model or self.attempt.model,
@@ -277,7 +277,7 @@ class Trial:
         outcome = error.outcome if isinstance(error, CallError) else "crashed"
         message = str(error) if known else f"{type(error).__name__}: {error}"
         call.shown.retract(outcome)
-        held = isinstance(error, HeldBack) and usage.calls == 0
+        held = isinstance(error, HeldBack | EndpointLost) and usage.calls == 0
         update = self.close(usage, outcome, message, held=held)
         failure = Failure(
             step=self.name,
@@ -285,7 +285,7 @@ class Trial:
             error=message,
             retryable=isinstance(error, CallError) and error.retryable,
             retry_after=error.retry_after if isinstance(error, CallError) else None,
-            failed_at=time.time(),
+            failed_at=clock.now(),
             visit=self.attempt.visit,
             escalate=isinstance(error, CallError) and error.escalates,
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from langgraph.runtime import get_runtime
 from pydantic import ValidationError
 
+from nodes import clock
 from nodes.call import call_settings
 from nodes.errors import ConfigurationError
 from nodes.loading import loaded_since
@@ -40,7 +40,7 @@ def deadline_of(state: RunState, context: RunContext) -> float | None:
     """
     if context.deadline_s is None:
         return None
-    began = state.started_at or min((a.started_at for a in state.attempts), default=time.time())
+    began = state.started_at or min((a.started_at for a in state.attempts), default=clock.now())
     began = max([began, *(record.decided_at for record in state.decisions)])
     return began + context.deadline_s + loaded_since(began)
 

@@ -75,7 +75,9 @@ def decide(
         return Fallback(to=untried[0], reason=summarise(failure.step, attempts))
     if failure.retryable and used <= policy.retries and not late:
         wait_from_backoff = now + policy.backoff(max(used, 1), jitter)
-        wait_from_endpoint = failure.failed_at + (failure.retry_after or 0.0)
+        asked = failure.retry_after or 0.0
+        # Never longer than it asked for, should the failure have been written down by another clock.
+        wait_from_endpoint = min(failure.failed_at + asked, now + asked)
         at = max(wait_from_backoff, wait_from_endpoint)
         if at - now <= policy.max_wait and (deadline is None or at < deadline):
             return Again(at=at, provider=current)

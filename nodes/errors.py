@@ -14,6 +14,7 @@
         ├── Throttled           429 and its kin; carries the wait that the endpoint asked for
         │   └── HeldBack        nothing was sent: the endpoint had asked for rest, or had no place free
         ├── Transient           5xx, broken connections: the same call may succeed later
+        │   └── NotConnected    no connection was made: refused, no such host, no route, no TLS
         ├── CallTimeout         no answer within the time limit
         ├── InvalidOutput       an answer that does not fit: its schema, its tool calls, or because it is empty
         ├── Truncated           an answer cut off before its end, or that nothing shows to be whole
@@ -21,6 +22,8 @@
         ├── OverBudget          the worst case of this call does not fit the caps of its step or run
         ├── Runaway             the thread sends the same again and again, or spends too fast
         ├── BreakerOpen         the circuit breaker of the endpoint refused the call
+        │   ├── EndpointLost    connections fail to an endpoint that answered a moment ago: worth a wait
+        │   └── EndpointDown    nothing can be reached there, or everything is rejected: not worth one
         ├── RetriesSpent        the retry budget of the endpoint is spent
         ├── HedgesSpent         the budget for second requests is spent; nobody but the hedge sees it
         └── Permanent           a request that can never succeed as it is
@@ -115,6 +118,10 @@ class Transient(CallError):
     retryable = True
 
 
+class NotConnected(Transient):
+    """No connection was made: refused, no such host, no route, no TLS. Nothing was sent, so nothing was billed."""
+
+
 class CallTimeout(CallError):
     """No answer came within the time limit."""
 
@@ -163,6 +170,16 @@ class BreakerOpen(CallError):
 
     outcome = "breaker_open"
     retryable = True
+
+
+class EndpointLost(BreakerOpen):
+    """Connections fail to an endpoint that answered a moment ago. Nothing was sent, so it uses up no retry."""
+
+
+class EndpointDown(BreakerOpen):
+    """An endpoint has answered nothing for a while, or rejects everything: there is nothing to wait for."""
+
+    retryable = False
 
 
 class RetriesSpent(CallError, RuntimeError):

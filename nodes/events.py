@@ -130,7 +130,7 @@ class CallHedged(CallEvent):
 
 @dataclass(frozen=True)
 class BreakerChanged(CallEvent):
-    """A circuit breaker opened, sends a probe, or closed."""
+    """A circuit breaker opened, sends a probe, or closed; without a model, that of all models of the endpoint."""
 
     before: Literal["closed", "open", "half_open"]
     after: Literal["closed", "open", "half_open"]

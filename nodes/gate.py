@@ -8,7 +8,6 @@ hands the step to the retry node as a `gate_failed` failure, whose ladder decide
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from langchain_core.messages import BaseMessage, RemoveMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import StateGraph
 
-from nodes import bridge, events
+from nodes import bridge, clock, events
 from nodes.call import tokens
 from nodes.loading import Clock
 from nodes.step import Route, StepSpec, route_function
@@ -112,7 +111,7 @@ async def judge(
             passed=detail is None,
             action="pass" if detail is None else check.action,
             detail=detail or "",
-            at=time.time(),
+            at=clock.now(),
         )
 
     return list(await asyncio.gather(*(one(check) for check in checks)))
@@ -165,6 +164,6 @@ def _consequence(
         return update | {"escalations": {verdicts[0].gate: said}, "degraded": True, "reasons": [said]}
     update |= {field: discard, "provenance": {field: None}}
     if last or "fallback" in actions:
-        failure = Failure(step=step, outcome="gate_failed", error=said, failed_at=time.time(), visit=visit)
+        failure = Failure(step=step, outcome="gate_failed", error=said, failed_at=clock.now(), visit=visit)
         return update | {"failures": {step: failure}}
     return update | {"visits": {step: visit + 1}, "feedback": {step: said}}

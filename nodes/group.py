@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -17,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import StateGraph
 
-from nodes import bridge, events
+from nodes import bridge, clock, events
 from nodes.attempt import Standing, Trial, readied
 from nodes.call import prepare_settings
 from nodes.context import deadline_of, ladder_start, run_context
@@ -141,7 +140,7 @@ class _Crew:
         self.thread, self.durable = bridge.thread_of(config), bridge.has_saver(config)
         visit = view.run.visits.get(name, 0)
         self.visit = visit + any(a.step == name and a.visit == visit for a in view.run.attempts)
-        self.deadline, self.began, self.waited = deadline, time.time(), 0.0
+        self.deadline, self.began, self.waited = deadline, clock.now(), 0.0
         """Seconds that the members have, since when, and for how many of them one of them waited for a core."""
         self.update: dict[str, Any] = {"visits": {name: self.visit}}
         self.ended: dict[str, Ended] = {}
@@ -199,9 +198,9 @@ class _Crew:
         entry = ladder_start(task, self.context)
         run, at, waited = self.view.run, Standing(self.visit), 0.0
         while True:
-            asked = time.time()
+            asked = clock.now()
             async with readied(task, entry) as trouble:
-                waited += max(0.0, time.time() - asked - loaded_since(asked))
+                waited += max(0.0, clock.now() - asked - loaded_since(asked))
                 self.waited = max(self.waited, waited)
                 trial = Trial(
                     task, policy, View(run, self.view.state), self.context, at, entry, self.thread, self.channels,
@@ -224,11 +223,11 @@ class _Crew:
             if settled.decision is None or settled.decision.action in ("escalate", "give_up"):
                 return self._give_up(trial.name, task.name, settled)
             entry, at = settled.decision.provider, Standing(self.visit, attempts, settled)
-            await asyncio.sleep(max(0.0, settled.decision.at - time.time()))
+            await asyncio.sleep(max(0.0, settled.decision.at - clock.now()))
 
     def _decide(self, policy: ResolvedPolicy, attempts: Sequence[Attempt], failure: Failure) -> Failure:
         """Choose what follows a failure, as the retry node would, and keep the choice."""
-        now = time.time()
+        now = clock.now()
         deadlines = [at for at in (deadline_of(self.view.run, self.context), self.until) if at is not None]
         jitter = random.random()  # noqa: S311 - spreads retries over time, guards nothing
         match decide(policy, attempts, failure, now, deadline=min(deadlines) if deadlines else None, jitter=jitter):

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from nodes import events
+from nodes.clock import now
 from nodes.errors import CallError, Permanent, StopRun
 from state import redact
 
@@ -76,11 +77,11 @@ def _count(change: int) -> None:
         before = process.under_way
         process.under_way = max(0, before + change)
         if before == 0 and change > 0:
-            process.began = time.time()
+            process.began = now()
             for clock in tuple(process.clocks):
                 clock.tell(loading=True)
         elif before > 0 and process.under_way == 0:
-            process.past.append((process.began, time.time()))
+            process.past.append((process.began, now()))
             for clock in tuple(process.clocks):
                 clock.tell(loading=False)
 
@@ -91,7 +92,7 @@ def loaded_since(at: float) -> float:
     with process.lock:
         spans = list(process.past)
         if process.under_way:
-            spans.append((process.began, min(time.time(), process.began + LONGEST_S)))
+            spans.append((process.began, min(now(), process.began + LONGEST_S)))
     return sum(max(0.0, end - max(begin, at)) for begin, end in spans)
 
 

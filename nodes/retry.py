@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import StateGraph
 from langgraph.types import Command, interrupt
 
-from nodes import bridge, events
+from nodes import bridge, clock, events
 from nodes.context import deadline_of, run_context
 from nodes.decide import Again, Escalate, Fallback, GiveUp, decide, decision_made
 from nodes.errors import InputError, StepFailed
@@ -81,7 +80,7 @@ def _decide_all(
         spec = specs.get(failure.step)
         if spec is None:
             raise InputError(f"failures: step {failure.step!r} is not served here; known: {', '.join(specs)}")
-        attempts, now = state.attempts_of(failure.step, failure.visit), time.time()
+        attempts, now = state.attempts_of(failure.step, failure.visit), clock.now()
         choice = decide(
             spec.policy.resolve(view.state),
             attempts,
@@ -103,10 +102,10 @@ def _decide_all(
             continue
         match choice:
             case Again(at, provider):
-                decision = Decision(action="again", at=at, provider=provider, reason=failure.error)
+                decision = Decision(action="again", at=at, made_at=now, provider=provider, reason=failure.error)
                 goto[name] = None
             case Fallback(to, reason):
-                decision = Decision(action="fallback", at=now, provider=to, reason=reason)
+                decision = Decision(action="fallback", at=now, made_at=now, provider=to, reason=reason)
                 goto[name] = None
             case Escalate(reason):
                 decision = Decision(action="escalate", reason=reason)
@@ -135,7 +134,7 @@ def _ask_whether_again(step: str, reason: str, config: RunnableConfig) -> None:
         config=ReviewConfig(allow_edit=False, allow_respond=False, allow_ignore=False),
         description=f"**{reason}**\n\nAccept to try again.",
         reasons={step: reason},
-        asked_at=time.time(),
+        asked_at=clock.now(),
     )
     ask_until_valid(request, RunState, bridge.thread_of(config))
 
@@ -152,12 +151,15 @@ async def _wait_and_release(state: RunState, context: RunContext, name: str, con
     waiting = [f for f in state.failures.values() if f.decision is not None and not f.released]
     if not waiting:
         raise RuntimeError("the retry node was entered without a failure: route to it only while `failures` has one")
-    first = min(_due(failure) for failure in waiting)
+    left = {failure.step: _left(failure) for failure in waiting}
+    first = min(left.values())
     longest = context.max_inline_wait_s
-    if longest is not None and first - time.time() > longest and bridge.has_saver(config):
-        interrupt({"kind": WAIT_KIND, "until": first, "steps": [failure.step for failure in waiting]})
-    await asyncio.sleep(max(0.0, first - time.time()))
-    due = [failure for failure in waiting if _due(failure) <= first]
+    if longest is not None and first > longest and bridge.has_saver(config):
+        now = clock.now()
+        interrupt({"kind": WAIT_KIND, "until": now + first, "since": now, "steps": list(left)})
+        first = min(_left(failure) for failure in waiting)
+    await asyncio.sleep(max(0.0, first))
+    due = [failure for failure in waiting if left[failure.step] <= first]
     released = {failure.step: failure.model_copy(update={"released": True}) for failure in due}
     goto = [failure.step for failure in due]
     if len(due) < len(waiting):
@@ -165,5 +167,7 @@ async def _wait_and_release(state: RunState, context: RunContext, name: str, con
     return Command(update={"failures": released}, goto=goto)
 
 
-def _due(failure: Failure) -> float:
-    return failure.decision.at if failure.decision is not None else 0.0
+def _left(failure: Failure) -> float:
+    """Return the seconds that a failure still waits; a wait that is resumed is never longer than it was begun with."""
+    decision = failure.decision
+    return clock.left(decision.at, decision.made_at) if decision is not None else 0.0

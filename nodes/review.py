@@ -6,7 +6,6 @@ question is asked again and says what was wrong with the answer.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -16,7 +15,7 @@ from langgraph.graph import StateGraph
 from langgraph.types import Overwrite, interrupt
 from pydantic import BaseModel, ValidationError
 
-from nodes import bridge, events
+from nodes import bridge, clock, events
 from nodes.context import run_context
 from nodes.edits import changed_args, unix_newlines
 from nodes.errors import InputError, NeedsCheckpointer
@@ -160,7 +159,7 @@ def _decided(
     tasks: Mapping[str, Task[Any, Any]],
 ) -> dict[str, Any]:
     """Return the update of a decision: the fields, their provenance, and what they made stale."""
-    now = time.time()
+    now = clock.now()
     changed = {field for field, value in decision.edits.items() if value != getattr(state, field)}
     stale = stale_fields(changed, tasks) - set(fields)
     # A step that a person was asked about begins anew, with all its retries.

@@ -98,11 +98,6 @@ class Task(Generic[In, Out]):
         if provider in self.prepare:
             await prepare_once(self.prepare[provider], f"{provider} for {self.name}")
 
-    @property
-    def prepared(self) -> frozenset[str]:
-        """Names of the providers that are ready in this process."""
-        return frozenset(self._prepared)
-
     def fields(self, output: Out) -> dict[str, Any]:
         """Return the fields of the state that an output is written to."""
         return {name: getattr(output, name) for name in self.outputs}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from langgraph.types import Overwrite
 
+from nodes import clock
 from nodes.task import AnyTask
 from nodes.view import run_fields
 from state import RunState
@@ -24,7 +24,7 @@ def begin_turn(state: RunState | Mapping[str, Any], tasks: Mapping[str, AnyTask]
     """
     run = state if isinstance(state, RunState) else run_fields(state)
     if not (run.attempts or run.review):
-        return {"degraded": False, "reasons": [], "started_at": run.started_at or time.time()}
+        return {"degraded": False, "reasons": [], "started_at": run.started_at or clock.now()}
     derived = {name for task in tasks.values() for name in task.outputs}
     return {
         **{name: Overwrite(_empty(state, name)) for name in sorted(derived)},
@@ -33,7 +33,7 @@ def begin_turn(state: RunState | Mapping[str, Any], tasks: Mapping[str, AnyTask]
         "degraded": Overwrite(False),
         "outcome": None,
         "visits": {name: run.visits.get(name, 0) + 1 for name in tasks},
-        "started_at": time.time(),
+        "started_at": clock.now(),
     }
 
 

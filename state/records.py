@@ -86,6 +86,8 @@ class Decision(Record):
     action: Literal["again", "fallback", "escalate", "give_up"]
     at: float = 0.0
     """Absolute time of the next attempt, in seconds since the epoch (`again` and `fallback`)."""
+    made_at: float = 0.0
+    """When it was made, by the same clock: what lies between is how long to wait, whatever another clock says."""
     provider: str = ""
     """Provider of the next attempt."""
     reason: str = ""

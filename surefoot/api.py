@@ -6,7 +6,6 @@ Every function has an async twin. Each call opens the store that the settings (o
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 from langgraph.types import Command
 from pydantic import ValidationError
 
+from nodes import clock
 from nodes.bridge import run_sync
 from nodes.call import spending_cap, using_guard
 from nodes.errors import InputError, SurefootError
@@ -187,12 +187,12 @@ async def resume_in(
 
 async def _go_on(pipeline: Any, store: Store, record: ThreadRecord, start: Any) -> Result:
     """Drive a resumed thread through waits until it ends or asks a person."""
-    await store.save(record.model_copy(update={"status": "running", "updated_at": time.time(), "error": ""}))
+    await store.save(record.model_copy(update={"status": "running", "updated_at": clock.now(), "error": ""}))
     try:
         raw = await drive(pipeline, store, record, start, record.context)
         result = result_of(pipeline, record, raw)
         while result.waits_for == "time" and result.until is not None:
-            await asyncio.sleep(max(0.0, result.until - time.time()))
+            await asyncio.sleep(max(0.0, result.until - clock.now()))
             start, _ = await next_start(pipeline, store, record, None)
             raw = await drive(pipeline, store, record, start, record.context)
             result = result_of(pipeline, record, raw)
@@ -200,7 +200,7 @@ async def _go_on(pipeline: Any, store: Store, record: ThreadRecord, start: Any) 
         raise
     except BaseException as error:
         told = str(error) if isinstance(error, SurefootError) else type(error).__name__
-        stopped = {"status": "stalled", "error": told, "updated_at": time.time()}
+        stopped = {"status": "stalled", "error": told, "updated_at": clock.now()}
         await store.save(record.model_copy(update=stopped))
         raise
     await store.save(updated(record, result, raw))
@@ -211,7 +211,7 @@ def overdue_default(raw: RawThread) -> Any:
     """Return the default action of a question whose due time has passed, `NOTHING` if it has none."""
     for item in raw.interrupts:
         value = item["value"] if isinstance(item["value"], Mapping) else {}
-        overdue = (number(value.get("due_at")) or float("inf")) < time.time()
+        overdue = (number(value.get("due_at")) or float("inf")) < clock.now()
         if overdue and value.get("default_action") in ("accept", "reject"):
             return ReviewDecision(type=value["default_action"], by="default", comment="nobody answered in time")
     return NOTHING

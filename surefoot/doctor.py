@@ -44,6 +44,8 @@ class Finding(BaseModel):
     advice: str = ""
     threads: list[str] = []
     """The threads that it is about, where all of them are named."""
+    amounts: dict[str, int] = {}
+    """Numbers that it tells, for programs."""
 
 
 class WhatToDo(TypedDict, total=False):
@@ -57,6 +59,8 @@ class WhatToDo(TypedDict, total=False):
     """Put these threads back, which were put aside."""
     discard: Sequence[str]
     """Delete for good what was put aside of these threads."""
+    settle_unknown: Sequence[str]
+    """What calls of unknown outcome did cost: US dollars for the day's cap, `TENANT=USD` for a tenant's."""
     deep: bool
     """Read the whole history of each thread, not its latest checkpoint alone."""
     on_read: Callable[[int], None]
@@ -235,19 +239,25 @@ def _answered(host: str, status: int) -> Finding:
 async def _server(current: Settings, asked: WhatToDo) -> list[Finding]:
     """Look at what the server holds, then at how it is set up."""
     from checkpointers import SaverDenied, SaverError
+    from surefoot.doctor_money import examine_money
     from surefoot.doctor_server import examine_server
     from surefoot.doctor_threads import examine_threads
+    from surefoot.errors import UsageError
     from surefoot.store import open_store
 
     try:
         async with open_store(current.redis_url) as store:
-            threads, survey = await examine_threads(store, **asked)
+            of_threads = {name: value for name, value in asked.items() if name != "settle_unknown"}
+            threads, survey = await examine_threads(store, **of_threads)  # type: ignore[arg-type] # the rest of `asked`
+            threads = [*await examine_money(store, asked.get("settle_unknown", ())), *threads]
             try:
                 return [*await examine_server(store, survey.today), *threads]
             except SaverDenied:
                 told = "answers, but does not tell how it is set up"
                 advice = "see to it yourself: appendonly yes, maxmemory-policy noeviction"
                 return [Finding(name="server", level="warn", told=told, advice=advice), *threads]
+    except UsageError:
+        raise
     except SaverError as error:
         advice = "check SUREFOOT_REDIS_URL, or unset it to use the embedded server"
         return [Finding(name="server", level="fail", told=str(error), advice=advice)]

@@ -6,7 +6,6 @@ All threads are looked at, a page at a time, and of each finding only a few name
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from langchain_core.runnables import RunnableConfig
 
 from checkpointers import RecordDamaged, SaverError, SaverUnavailable, ThreadConflict, TypeNotAllowed
+from nodes import clock
 from state import redact
 from surefoot.broken import Broken, Kind, broken_by, broken_record, broken_state, of_seal
 from surefoot.doctor import Finding, told_keys
@@ -93,7 +93,7 @@ class Survey:
 
 async def survey(store: Store, *, deep: bool = False, on_read: Callable[[int], None] = lambda _n: None) -> Survey:
     """Look at all threads; `deep` reads the whole history of each, not its latest checkpoint alone."""
-    found, now = Survey(), time.time()
+    found, now = Survey(), clock.now()
     async for page in store.pages():
         for record in page:
             found.threads += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -12,6 +11,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, StreamMode
 
 from checkpointers import LeaseLost
+from nodes import clock
 from nodes.retry import WAIT_KIND
 from state import RunContext
 from surefoot.bill import Effort
@@ -195,7 +195,8 @@ def waiting(raw: RawThread) -> tuple[Literal["", "person", "time"], float | None
     for item in raw.interrupts:
         value = item["value"] if isinstance(item["value"], Mapping) else {}
         if value.get("kind") == WAIT_KIND:
-            return "time", float(value["until"])
+            until, since = number(value.get("until")), number(value.get("since"))
+            return "time", min(until, clock.now() + clock.left(until, since))
         # A question in a form of its own may hold anything under our names.
         return "person", number(value.get("due_at")) or None
     return "", None
@@ -209,7 +210,7 @@ def updated(record: ThreadRecord, result: Result, raw: RawThread | None = None) 
     return record.model_copy(
         update={
             "status": result.status,
-            "updated_at": time.time(),
+            "updated_at": clock.now(),
             "cost_microusd": result.row["cost_microusd"],
             "busy_s": Effort.of(result.key, result.values).seconds,
             "degraded": result.row["degraded"],
@@ -246,7 +247,7 @@ async def next_start(pipeline: Pipeline, store: Store, record: ThreadRecord, giv
 async def sleep_until(when: float, draining: asyncio.Event) -> bool:
     """Sleep until a time (seconds since the epoch); False when draining began first."""
     try:
-        await asyncio.wait_for(draining.wait(), max(0.0, when - time.time()))
+        await asyncio.wait_for(draining.wait(), max(0.0, when - clock.now()))
     except TimeoutError:
         return True
     return False

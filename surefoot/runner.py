@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from checkpointers import LeaseLost, SaverError
+from nodes import clock
 from nodes.call import spending_cap, using_guard
 from nodes.errors import StopRun, SurefootError
 from nodes.events import AttemptEnded, Event, RetryDecided, listening
@@ -232,7 +233,7 @@ class Runner:
         return record.model_copy(update={"context": completed(self.context, raw.context)}), None
 
     def _new_record(self, item: Item, tid: str) -> ThreadRecord:
-        now = time.time()
+        now = clock.now()
         return ThreadRecord(
             thread_id=tid,
             key=readable_key(self.pipeline.name, item.id, self.namespace),
@@ -249,13 +250,13 @@ class Runner:
 
     async def _drive(self, item: Item, record: ThreadRecord) -> Result:
         """Run the thread, and turn whatever happens into a result; nothing that happens to one item hurts another."""
-        record = record.model_copy(update={"status": "running", "updated_at": time.time(), "error": ""})
+        record = record.model_copy(update={"status": "running", "updated_at": clock.now(), "error": ""})
         await self.store.save(record)
         raw = None
         try:
             start, before = await next_start(self.pipeline, self.store, record, item.input)
             waits_for, until = waiting(before)
-            if waits_for == "person" or (waits_for == "time" and (until or 0.0) > time.time()):
+            if waits_for == "person" or (waits_for == "time" and (until or 0.0) > clock.now()):
                 raw = before
             else:
                 self._note_stored_waits(record.thread_id, before)
@@ -312,7 +313,7 @@ class Runner:
         await self._stop.wait()
         while True:
             for tid, until in list(self._sleeping.items()):
-                if until > time.time() + 0.2 and (task := self._working.get(tid)) is not None:
+                if until > clock.now() + 0.2 and (task := self._working.get(tid)) is not None:
                     self._sleeping.pop(tid, None)
                     task.cancel()
             await asyncio.sleep(0.1)

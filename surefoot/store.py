@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -26,6 +26,7 @@ from checkpointers.encryption import VARIABLE
 from nodes.call import Guard, limits_of, set_sealer
 from nodes.call.redis_guard import RedisGuard
 from nodes.drift import Drift
+from nodes.errors import GuardUnavailable
 from surefoot.drive import result_of, updated
 from surefoot.errors import UsageError, taken_over
 from surefoot.foreign import UNREADABLE
@@ -306,6 +307,9 @@ async def open_store(url: str | None = None, *, guard: Guard | None = None) -> A
     async with connect_async(url or settings().redis_url) as client:
         shared = RedisGuard(client, limits_of(settings()), sealer=encryption)
         try:
+            with suppress(GuardUnavailable):
+                # A server that is gone is told by whatever asks it next.
+                await shared.learn_time()
             saver = AsyncRedisSaver(client, encryption=encryption, registry=True)
             yield Store(client, saver, guard or shared, encryption)
         finally:

@@ -108,7 +108,12 @@ def due(until: float | None, now: float | None = None) -> str:
     """Say when something is due, seen from now: `in 3 h`, `overdue 20 min`; empty without a time."""
     if until is None:
         return ""
-    left = until - (time.time() if now is None else now)
+    if now is None:
+        # Only what lists threads needs it, and has everything loaded by then.
+        from nodes.clock import now as time_now
+
+        now = time_now()
+    left = until - now
     return f"in {rough(left)}" if left >= 0 else f"overdue {rough(-left)}"
 
 

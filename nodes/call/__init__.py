@@ -6,7 +6,7 @@ from nodes.call.call import Call, current_call, using_call
 from nodes.call.classify import EndpointRefusal, classify_error
 from nodes.call.current import get_guard, limits_of, set_guard, set_sealer, using_guard
 from nodes.call.endpoint import chat_endpoint
-from nodes.call.guard import Admission, Cap, Guard, Request, Settlement
+from nodes.call.guard import Admission, Cap, CapReport, Guard, Request, Settlement
 from nodes.call.limits import Limits
 from nodes.call.memory_guard import MemoryGuard
 from nodes.call.prices import Price, TokenUsage, estimate_microusd, price
@@ -18,6 +18,7 @@ __all__ = [
     "Call",
     "CallSettings",
     "Cap",
+    "CapReport",
     "CommandBudget",
     "EndpointRefusal",
     "Guard",

@@ -30,6 +30,8 @@ SIZES: Final = (64, 512, 2048)
 
 WORKING: Final = frozenset({"ok", "invalid_output", "truncated", "refused", "permanent", "gate_failed"})
 """Outcomes that prove an endpoint alive, whatever its answer is worth."""
+ACCEPTING: Final = WORKING - {"permanent"}
+"""Outcomes of requests that the endpoint took as they were."""
 FAILING: Final = frozenset({"transient", "timeout"})
 """Outcomes that count against an endpoint; throttled and cancelled say nothing about its health."""
 
@@ -85,6 +87,42 @@ def breaker_opens(window: str, calls: int, failures: int, slow: int) -> str:
     if 100 * (window.count("s") + window.count("F")) >= slow * total:
         return "slow"
     return ""
+
+
+def add_failed(row: str, number: int, most: int) -> str:
+    """Add a request that made no connection to a row of them; the lowest `most` are kept.
+
+    `number` is how many requests had begun when it came back.
+    """
+    numbers = sorted([*(int(n) for n in row.split(",") if n), number])[:most]
+    return ",".join(map(str, numbers))
+
+
+def add_rejected(row: str, number: int, item: str, prompt: str, most: int) -> str:
+    """Add a rejected request to a row, unless one about its item or with its prompt is in it."""
+    entries = [entry.split(":") for entry in row.split(",") if entry]
+    if not item or not prompt or len(entries) >= most or any(e[1] == item or e[2] == prompt for e in entries):
+        return row
+    return ",".join([*(":".join(entry) for entry in entries), f"{number}:{item}:{prompt}"])
+
+
+def lasts(until: int, now: int, longest: int) -> bool:
+    """Tell whether a wait still lasts; one longer than any may be is of a time before the clock was set back."""
+    return 0 < until - now <= longest
+
+
+def is_recent(at: int, now: int, within: int) -> bool:
+    """Tell whether something happened within some milliseconds; 0 is never."""
+    return 0 < at <= now and now - at < within
+
+
+def older_than(row: str, oldest: int | None) -> int:
+    """Count the failures of a row that came back before every request that is still under way began.
+
+    Failures that come back at once are no verdict while slower requests that began beside them have not ended.
+    """
+    numbers = [int(entry.partition(":")[0]) for entry in row.split(",") if entry]
+    return sum(1 for number in numbers if oldest is None or number < oldest)
 
 
 def raised(limit: int, most: int) -> int:

@@ -190,7 +190,7 @@ class Call:
             caps.append(Cap("step", key, self.max_cost_microusd, self.step_spent_microusd))
         if self.run_cap_microusd is not None:
             caps.append(Cap("run", f"run:{self._account}", self.run_cap_microusd, self.run_spent_microusd))
-        prompt = kept.prompt_hash(endpoint.model, messages) if self.thread else ""
+        prompt = kept.prompt_hash(endpoint.model, messages)
         named = kept.call_id(self.step, self.visit, self.n, index, prompt, parameters, self.variant)
         return Request(
             endpoint=endpoint.host,

@@ -9,7 +9,7 @@ from nodes.call.chat import Answer
 from nodes.call.classify import EndpointRefusal, never_sent
 from nodes.call.guard import HaltScope, Settlement
 from nodes.call.prices import Price
-from nodes.errors import CallError, ConfigurationError
+from nodes.errors import CallError, ConfigurationError, NotConnected
 from state import Outcome
 
 LATE: Final = 0.9
@@ -33,6 +33,8 @@ class Charge:
     error: str = ""
     retry_after: float | None = None
     """Seconds that the endpoint asked to wait."""
+    connected: bool = True
+    """False when no connection was made."""
 
     @classmethod
     def of_answer(cls, answer: Answer, cost: Price, worst: int) -> Charge:
@@ -49,7 +51,9 @@ class Charge:
         halt = error.scope if isinstance(error, EndpointRefusal) else None
         wait = error.retry_after if isinstance(error, CallError) else None
         cost = 0 if nothing else worst
-        return cls(outcome, cost, unmetered=not nothing, halt=halt, error=str(error), retry_after=wait)
+        connected = not isinstance(error, NotConnected)
+        return cls(outcome, cost, unmetered=not nothing, halt=halt, error=str(error), retry_after=wait,
+                   connected=connected)  # fmt: skip
 
     def settlement(
         self, latency_s: float, timeout_s: float, *, answer: dict[str, Any] | None = None, lost: bool = False
@@ -69,4 +73,5 @@ class Charge:
             retry_after_s=self.retry_after,
             answer=answer,
             lost=lost,
+            connected=self.connected,
         )

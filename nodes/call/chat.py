@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from langchain_openai import ChatOpenAI
 
 
+CONNECT_S: Final = 5.0
+"""Longest wait for a connection, in seconds, as in the client of OpenAI: a host that drops packets is known as gone
+long before an answer would be due."""
+
+
 @dataclass(frozen=True)
 class TokenLogprob:
     """One token of an answer and the logarithm of its probability."""
@@ -69,7 +74,8 @@ async def send(
 
     with completions_only(endpoint):
         try:
-            message = await model.ainvoke(list(messages), timeout=timeout_s, **parameters)
+            bounds = openai.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S))
+            message = await model.ainvoke(list(messages), timeout=bounds, **parameters)
         except (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError) as error:
             if error.completion is None:
                 raise

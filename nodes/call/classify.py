@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import json
+import socket
+import ssl
 from collections.abc import Mapping
 from typing import Final
 
@@ -23,6 +25,7 @@ from nodes.errors import (
     ConfigurationError,
     ContextTooLong,
     InvalidOutput,
+    NotConnected,
     Permanent,
     Refused,
     SurefootError,
@@ -59,6 +62,8 @@ def classify_error(
         return None
     if (report := _report_of(error, kinds)) is not None:
         return judge(report, where, model, key)
+    if (kinds & _CLIENTS or isinstance(error, OSError)) and never_connected(error):
+        return NotConnected(f"cannot reach {where}")
     if isinstance(error, TimeoutError) or kinds & _TIMEOUTS:
         return CallTimeout(f"no answer from {where} within the time limit")
     if kinds & _CUT_OFF:
@@ -66,8 +71,7 @@ def classify_error(
     if kinds & _FILTER:
         return Refused("a content filter withheld the answer")
     if kinds & _CONNECTIONS or isinstance(error, ConnectionError):
-        refused = _never_connected(error)
-        return Transient(f"cannot reach {where}" if refused else f"the connection to {where} broke")
+        return Transient(f"the connection to {where} broke")
     if isinstance(error, ValidationError | json.JSONDecodeError) or "langchain_core.OutputParserException" in kinds:
         return InvalidOutput(f"the answer does not fit: {type(error).__name__}")
     return _from_langchain(error, kinds, where, model, key)
@@ -86,6 +90,7 @@ _CONNECTIONS: Final = {
     "httpx2.TransportError",
     *(f"{library}.APIConnectionError" for library in ("anthropic", "groq", "together", "cerebras")),
 }
+_CLIENTS: Final = _TIMEOUTS | _CONNECTIONS | {"botocore.EndpointConnectionError", "botocore.ConnectTimeoutError"}
 _MODEL_ERRORS: Final = "langchain_core.ModelError"
 _AGAIN: Final = frozenset({408, 409, 424, 425, 498, 499})
 """Statuses below 500 after which the same request may succeed: 424 is Bedrock's and TGI's for a fault of the model, 498
@@ -235,15 +240,27 @@ def _host_in(error: BaseException) -> str:
         return "the endpoint"
 
 
-def _never_connected(error: BaseException) -> bool:
+_NO_CONNECTION: Final = frozenset({
+    # httpx and httpx2, which the client of OpenAI wraps.
+    "ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol",
+    # aiohttp; urllib3 under requests; botocore.
+    "ClientConnectorError", "ConnectionTimeoutError", "NewConnectionError", "ConnectTimeoutError",
+    "EndpointConnectionError",
+})  # fmt: skip
+"""Exceptions of HTTP clients for a connection that was not made, by name: none of these clients is ours to import."""
+
+_NO_WAY: Final = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN})
+
+
+def never_connected(error: BaseException) -> bool:
     """Tell whether no connection was made, so that nothing can have been sent."""
     seen: BaseException | None = error
     for _ in range(10):
         if seen is None:
             return False
-        if type(seen).__name__ in {"ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol"}:
+        if type(seen).__name__ in _NO_CONNECTION or isinstance(seen, socket.gaierror | ssl.SSLCertVerificationError):
             return True
-        if isinstance(seen, OSError) and seen.errno in {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH}:
+        if isinstance(seen, OSError) and seen.errno in _NO_WAY:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
@@ -256,7 +273,7 @@ def never_sent(error: BaseException) -> bool:
     """
     status = getattr(error, "status_code", None)
     refused = isinstance(status, int) and status >= 400 and read_report(_body(error), status).fault != "generation"
-    return refused or (isinstance(error, ReportedError) and error.refused) or _never_connected(error)
+    return refused or (isinstance(error, ReportedError) and error.refused) or never_connected(error)
 
 
 def _body(error: BaseException) -> object:

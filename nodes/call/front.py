@@ -5,11 +5,13 @@ The shared rules are behind two methods, `_shared_admit` and `_shared_settle`, w
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, Final
 
 from nodes import events
@@ -17,7 +19,7 @@ from nodes.call import refusals
 from nodes.call.arithmetic import size_class
 from nodes.call.bell import Bell, Doorbells, Ear
 from nodes.call.budget import CommandBudget, command_budget
-from nodes.call.guard import Admission, Request, Settlement
+from nodes.call.guard import Admission, CapReport, Request, Settlement
 from nodes.call.hold import Hold, LocalCaps
 from nodes.call.limits import Limits, ms
 from nodes.errors import CallError, HeldBack, StopRun
@@ -86,6 +88,22 @@ class GuardFront(ABC):
         events.emit(events.CallSettled(*place, settlement.outcome, settlement.cost_microusd, taken))
         await self._shared_settle(hold.request, self._statement(admission, settlement))
 
+    async def caps(self, settle: Mapping[str, int] | None = None, date: str = "") -> list[CapReport]:
+        """Return what has become of the caps of a day, and settle what is unknown; see `Guard.caps`."""
+        told = await self._shared_money({"settle": dict(settle or {}), "date": date, "limits": self._limits.wire})
+        self._doors.ring(told.get("wake") or ())
+        found = []
+        # Lua writes an empty list as an empty object.
+        for name, spent, held, unknown, calls, since in told["caps"] or ():
+            limit = self._limits.max_cost_per_day_microusd if name == "day" else None
+            limit = self._limits.max_cost_per_tenant_day_microusd if name != "day" else limit
+            found.append(CapReport(name, told["date"], spent, held, unknown, calls, since / 1000, limit))
+        return found
+
+    @abstractmethod
+    async def _shared_money(self, ask: dict[str, Any]) -> dict[str, Any]:
+        """Ask once for the caps of a day."""
+
     @abstractmethod
     async def keep(self, thread: str, call_id: str, answer: dict[str, Any]) -> None:
         """Keep an answer that came with no request of its own."""
@@ -140,6 +158,7 @@ class GuardFront(ABC):
         hold = self._caps.hold(request, budget)
         if hold is None:
             return {"r": "wait", "why": "command"}
+        ask["room"] = hold.room
         try:
             told = await self._shared_admit(request, ask)
         except BaseException:
@@ -195,9 +214,12 @@ class GuardFront(ABC):
             "lat": f"{request.model}|{request.step}|{size_class(request.max_tokens)}",
             "call": request.call_id if request.thread else "",
             "prompt": request.prompt_hash,
+            "item": _short(request.thread or request.prompt_hash),
             "retry": int(request.retry),
             "hedge": int(request.hedge),
             "fresh": int(self._is_new(request)),
+            "step": request.step,
+            "room": [],
             "caps": caps,
             "ticket": 0,
             "waiting": 0,
@@ -216,6 +238,7 @@ class GuardFront(ABC):
             "retry_ms": ms(settlement.retry_after_s or 0),
             "answer": json.dumps(settlement.answer, separators=(",", ":")) if keep else "",
             "lost": int(settlement.lost),
+            "connected": int(settlement.connected),
             "limits": self._limits.wire,
         }
 
@@ -229,3 +252,8 @@ class GuardFront(ABC):
         for note in told.get("notes") or ():
             events.emit(refusals.event_of(note, request))
         return told
+
+
+def _short(text: str) -> str:
+    """Return a short hash that tells items apart."""
+    return hashlib.blake2b(text.encode(), digest_size=5).hexdigest() if text else ""

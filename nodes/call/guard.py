@@ -6,6 +6,7 @@ Requests, admissions and settlements are plain JSON-able data, so that a guard m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -98,6 +99,29 @@ class Settlement:
     """The answer as JSON-able data, kept for a replay of the same call."""
     lost: bool = False
     """True for the slower of two hedged requests: it took at least its latency."""
+    connected: bool = True
+    """False when no connection to the endpoint was made."""
+
+
+@dataclass(frozen=True)
+class CapReport:
+    """What has become of a day's cap, in micro-dollars."""
+
+    name: str
+    """`day`, or `tenant:` and the tenant."""
+    date: str
+    """The day (UTC), as 2026-01-31."""
+    spent: int
+    """What settled calls did cost."""
+    reserved: int
+    """What calls under way may cost."""
+    unknown: int
+    """What calls may have cost that ended without a word, because their process died."""
+    unknown_calls: int
+    unknown_since: float
+    """When the first of these was given up, in seconds since the epoch; 0 without any."""
+    limit: int | None = None
+    """The cap; None where this guard has none of this name."""
 
 
 class Guard(Protocol):
@@ -113,8 +137,8 @@ class Guard(Protocol):
 
         Raises `ConfigurationError` for an endpoint that refused key or model, `BudgetSpent` when the cap of the command
         or a day is spent, `GuardUnavailable` when the shared state cannot be reached; and the `CallError`s `OverBudget`
-        (step or run), `Runaway`, `RetriesSpent`, `BreakerOpen` and `Throttled` (a place or money was not free until the
-        timeout, or the endpoint asked to be left alone).
+        (step or run), `Runaway`, `RetriesSpent`, `BreakerOpen` (with `EndpointLost` and `EndpointDown`) and `Throttled`
+        (a place or money was not free until the timeout, or the endpoint asked to be left alone).
         """
         ...
 
@@ -134,5 +158,13 @@ class Guard(Protocol):
         ...
 
     async def forget(self, thread: str) -> None:
-        """Drop the answers that are kept for a thread, so that the next run asks anew."""
+        """Drop what is kept for a thread, so that the next run asks anew: answers, and calls of unknown outcome."""
+        ...
+
+    async def caps(self, settle: Mapping[str, int] | None = None, date: str = "") -> list[CapReport]:
+        """Return what has become of the caps of a day (today's without one).
+
+        `settle` names caps and what their unknown calls did cost together, in micro-dollars: it becomes spent, and
+        nothing of theirs is unknown any more. Raises `GuardUnavailable` when the shared state cannot be reached.
+        """
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nodes.call.budget import CommandBudget, Ledger
 from nodes.call.guard import Request
@@ -16,6 +16,8 @@ class Hold:
 
     request: Request
     budget: CommandBudget | None
+    room: list[tuple[str, int]] = field(default_factory=list)
+    """What the caps of step and run have left without it, in micro-dollars."""
 
 
 class LocalCaps:
@@ -34,14 +36,16 @@ class LocalCaps:
         with self._lock:
             if worst:
                 self._check(request)
-                room = budget.reserve(worst) if budget else "free"
-                if room == "spent_out":
+                fits = budget.reserve(worst) if budget else "free"
+                if fits == "spent_out":
                     raise BudgetSpent(_spent_out(budget, worst))
-                if room == "reserved_out":
+                if fits == "reserved_out":
                     return None
+            room = []
             for cap in request.caps:
+                room.append((cap.name, cap.limit_microusd - self._ledger.used(cap.key, cap.spent_microusd)))
                 self._ledger.reserve(cap.key, cap.spent_microusd, worst)
-        return Hold(request, budget)
+        return Hold(request, budget, room)
 
     def settle(self, hold: Hold, cost: int, *, paid_before: bool = False) -> None:
         """Replace a reservation by what was spent; what was paid before is not charged to the command again."""

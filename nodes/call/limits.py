@@ -56,6 +56,21 @@ class Limits:
     probe_lease_s: float = 5.0
     """Seconds after its timeout at which a probe that was not settled is given up, and another one is sent."""
 
+    unreachable_calls: int = 5
+    """Requests in a row without a connection at which an endpoint that answered nothing lately counts as unreachable;
+    `breaker_calls` of them for one that did. A failure counts once all requests that were under way when it came back
+    have ended, too: failed connections take milliseconds, answers take seconds."""
+    rejected_items: int = 20
+    """Items in a row, different in thread and in prompt, whose requests were rejected as such (400 and its kin), at
+    which an endpoint counts as one that rejects everything; `breaker_window` of them for one that accepted one lately.
+    One bad item never counts twice, and an accepted one ends the row."""
+    lately_s: float = 60.0
+    """Seconds for which an answer is recent."""
+    reprobe_s: float = 1.0
+    """Seconds until an endpoint that is unreachable or rejects everything is tried again; doubled while that fails."""
+    longest_reprobe_s: float = 5.0
+    """The longest of these: a connection that is refused costs nobody anything."""
+
     same_call: int = 12
     """Times that one thread may send the same prompt within `same_call_window_s`."""
     same_call_window_s: float = 600.0
@@ -131,6 +146,11 @@ class Limits:
             "open_ms": ms(self.open_s),
             "longest_open_ms": ms(self.longest_open_s),
             "probe_ms": ms(self.probe_lease_s),
+            "unreachable_calls": self.unreachable_calls,
+            "rejected_items": self.rejected_items,
+            "lately_ms": ms(self.lately_s),
+            "reprobe_ms": ms(self.reprobe_s),
+            "longest_reprobe_ms": ms(self.longest_reprobe_s),
             "same_call": self.same_call,
             "same_ms": ms(self.same_call_window_s),
             "minute": -1 if self.usd_per_minute is None else round(self.usd_per_minute * 1_000_000),
@@ -144,7 +164,16 @@ class Limits:
 
 
 _AT_LEAST_ONE: Final = frozenset(
-    {"concurrency", "concurrency_start", "concurrency_max", "breaker_window", "breaker_calls", "same_call"}
+    {
+        "concurrency",
+        "concurrency_start",
+        "concurrency_max",
+        "breaker_window",
+        "breaker_calls",
+        "unreachable_calls",
+        "rejected_items",
+        "same_call",
+    }
 )
 
 

@@ -32,12 +32,13 @@ class Admitting(Turn):
         if kept is not None and self.now - kept[0] <= self.limits["ledger_ms"]:
             self._leave()
             return self.answer("replay", answer=kept[1])
-        refusal = self._halted() or self._runaway() or self._unfunded() or self._broken() or self._resting()
+        refusal = self._halted() or self._runaway() or self._unreachable() or self._unfunded()
+        refusal = refusal or self._broken() or self._resting()
         if refusal is None:
             refusal = self._crowded()
             if refusal is not None and refusal["r"] == "wait":
                 return self.answer(**refusal)
-            refusal = refusal or self._unpaid()
+            refusal = refusal or self._over() or self._unpaid()
         if refusal is None:
             return self._admit()
         self._leave()
@@ -67,24 +68,46 @@ class Admitting(Turn):
                 return {"r": "runaway", "what": "minute", "spent": spent, "limit": limits["minute"]}
         return None
 
+    def _unreachable(self) -> Answer | None:
+        endpoint, limits = self.endpoint, self.limits
+        left = endpoint.down_until - self.now
+        if endpoint.down and -left >= limits["lately_ms"]:
+            # Nobody has asked for a while, so nothing is known.
+            endpoint.down, endpoint.down_until, endpoint.down_wait, endpoint.unconnected = False, 0, 0, ""
+        longest = max(limits["reprobe_ms"], limits["longest_reprobe_ms"])
+        if not endpoint.down or not calc.lasts(endpoint.down_until, self.now, longest) or self.ask["fresh"]:
+            return None
+        if calc.is_recent(endpoint.answered, self.now, limits["lately_ms"]):
+            return {"r": "unreachable", "retry_ms": max(left, limits["longest_reprobe_ms"]), "lately": 1}
+        return {"r": "unreachable", "retry_ms": left, "lately": 0}
+
     def _unfunded(self) -> Answer | None:
+        if self.endpoint.down:
+            # Whoever finds out for all others whether it can be reached again adds nothing to its load.
+            return None
         if self.ask["retry"] and self.endpoint.tokens < 1000:
             return {"r": "retries_spent"}
         return {"r": "hedges_spent"} if self.ask["hedge"] and self.endpoint.hedges < 1000 else None
 
     def _broken(self) -> Answer | None:
         breaker = self.breaker
+        if breaker.open and breaker.rejects and self.now - breaker.until >= self.limits["lately_ms"]:
+            breaker.open, breaker.rejects, breaker.until, breaker.backoff, breaker.probe_until = False, False, 0, 0, 0
+            breaker.era += 1
         if not breaker.open:
             return None
-        if self.now < breaker.until:
-            return {"r": "open", "retry_ms": breaker.until - self.now}
+        why = {"rejects": int(breaker.rejects)}
+        longest = max(self.limits["open_ms"], self.limits["longest_open_ms"])
+        if calc.lasts(breaker.until, self.now, longest) and not (breaker.rejects and self.ask["fresh"]):
+            return {"r": "open", "retry_ms": breaker.until - self.now} | why
         if self.now < breaker.probe_until:
-            return {"r": "open", "retry_ms": min(1000, breaker.probe_until - self.now)}
+            return {"r": "open", "retry_ms": min(1000, breaker.probe_until - self.now)} | why
         return None
 
     def _resting(self) -> Answer | None:
         left = self.endpoint.rest - self.now
-        return {"r": "resting", "retry_ms": left} if left > 0 else None
+        lasts = calc.lasts(self.endpoint.rest, self.now, self.limits["rest_ms"])
+        return {"r": "resting", "retry_ms": left} if lasts else None
 
     def _crowded(self) -> Answer | None:
         endpoint, ask = self.endpoint, self.ask
@@ -103,14 +126,28 @@ class Admitting(Turn):
         endpoint.seen[ask["id"]] = self.now
         return {"r": "wait", "why": "place", "ticket": ticket}
 
+    def _over(self) -> Answer | None:
+        """Hold the request against what its step and run have left without calls whose outcome nobody knows."""
+        ask = self.ask
+        if not ask["worst"] or not ask["thread"] or not ask["room"]:
+            return None
+        lost = self.shared.lost[ask["thread"]].values()
+        for name, left in ask["room"]:
+            unknown = sum(r.worst for r in lost if name != "step" or r.ask["step"] == ask["step"])
+            if ask["worst"] > left - unknown:
+                return {"r": "unknown_out", "cap": name, "left": left, "unknown": unknown}
+        return None
+
     def _unpaid(self) -> Answer | None:
         worst = self.ask["worst"]
         full: Answer | None = None
         for key, name, limit in self.caps:
             cap = self.shared.caps[key]
-            left = limit - cap.spent
+            left = limit - cap.spent - cap.unknown
             if worst > left:
-                return {"r": "spent_out", "cap": name, "spent": cap.spent, "limit": limit}
+                return {
+                    "r": "spent_out", "cap": name, "spent": cap.spent, "limit": limit, "unknown": cap.unknown,
+                }  # fmt: skip
             if worst > left - cap.held and full is None:
                 full = {"r": "wait", "why": "money", "ticket": self.ask["ticket"], "cap": name, "short": True}
         return full
@@ -142,27 +179,38 @@ class Admitting(Turn):
             sent.append(now)
             del sent[: -limits["same_call"]]
         self._pay_tokens()
+        if endpoint.down:
+            # No lease: one that hangs is followed by the next at the same pace.
+            endpoint.down_until = now + endpoint.down_wait
+            self.notes.append({"e": "reach", "before": "open", "after": "half_open", "why": "probe"})
         probe = self.breaker.open
         if probe:
             self.breaker.era += 1
             self.breaker.probe_until = now + timeout + limits["probe_ms"]
             self.notes.append({"e": "breaker", "before": "open", "after": "half_open", "why": "probe"})
         expires = now + timeout + limits["lease_ms"]
-        endpoint.slots[ask["id"]] = expires
-        for key, _name, _limit in self.caps:
+        endpoint.begun += 1
+        endpoint.slots[ask["id"]] = endpoint.begun
+        for key, name, _limit in self.caps:
             self.shared.caps[key].held += ask["worst"]
+            self.shared.capped[key.removeprefix(f"{name}:")].add(name)
         learned = self.timing.count >= limits["samples"]
         reply: Answer = {
-            "r": "admitted", "timeout": timeout, "p95": self.timing.p95 if learned else 0, "probe": int(probe),
+            "r": "admitted", "timeout": timeout, "p95": self.timing.p95 if learned else 0,
+            "probe": int(probe or endpoint.down),
         }  # fmt: skip
         keys = [key for key, _name, _limit in self.caps]
-        self.shared.records[ask["id"]] = Record(ask, reply, now, expires, self.breaker.era, probe, keys)
+        self.shared.records[ask["id"]] = Record(
+            ask, reply, now, expires, self.breaker.era, probe, keys, worst=ask["worst"]
+        )
         heapq.heappush(self.shared.leases, (expires, ask["id"]))
         self._forget_expired()
         return self.answer(**reply)
 
     def _pay_tokens(self) -> None:
         endpoint = self.endpoint
+        if endpoint.down:
+            return
         if self.ask["hedge"]:
             endpoint.hedges -= 1000
         else:

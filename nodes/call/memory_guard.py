@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,15 +12,16 @@ from nodes.call.front import GuardFront
 from nodes.call.guard import Request
 from nodes.call.limits import Limits
 from nodes.call.memory_state import Shared
+from nodes.clock import now
 
 
 class MemoryGuard(GuardFront):
     """A guard for one process: thread-safe, and independent of event loops.
 
-    `clock` tells seconds since the epoch.
+    `clock` tells seconds since the epoch, by default without the jumps of the host's.
     """
 
-    def __init__(self, limits: Limits | None = None, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, limits: Limits | None = None, *, clock: Callable[[], float] = now) -> None:
         super().__init__(limits)
         self._clock = clock
         self._shared = Shared()
@@ -43,6 +43,7 @@ class MemoryGuard(GuardFront):
         """Drop the answers that are kept for a thread."""
         with self._shared_lock:
             self._shared.ledger.pop(thread)
+            self._shared.lost.pop(thread)
 
     async def _shared_admit(self, request: Request, ask: dict[str, Any]) -> dict[str, Any]:
         with self._shared_lock:
@@ -53,6 +54,10 @@ class MemoryGuard(GuardFront):
         with self._shared_lock:
             told = memory_settle.settle(self._shared, self._now(), said)
         self._told(request, said, told)
+
+    async def _shared_money(self, ask: dict[str, Any]) -> dict[str, Any]:
+        with self._shared_lock:
+            return memory_settle.money(self._shared, self._now(), ask)
 
     def _shared_leave(self, ask: dict[str, Any]) -> None:
         with self._shared_lock:

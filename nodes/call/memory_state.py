@@ -58,12 +58,26 @@ class EndpointState:
     cut_at: int = -1
     rest: int = 0
     tickets: int = 0
+    begun: int = 0
+    """Requests so far: each has the number that it began with."""
+    unconnected: str = ""
+    """A row of requests that made no connection: how many requests had begun when each came back."""
+    answered: int = 0
+    """When it answered last, whatever it was."""
+    down: bool = False
+    """Whether it is unreachable."""
+    down_until: int = 0
+    down_wait: int = 0
     slots: dict[str, int] = field(default_factory=dict)
-    """Admissions under way and when they expire."""
+    """Admissions under way and their numbers."""
     queue: dict[str, int] = field(default_factory=dict)
     """Waiters and their place in the line."""
     seen: dict[str, int] = field(default_factory=dict)
     """When each waiter asked last."""
+
+    def oldest(self, but: str) -> int | None:
+        """Return the lowest number of the requests that are under way beside one."""
+        return min((number for name, number in self.slots.items() if name != but), default=None)
 
     def leave(self, waiter: str) -> bool:
         """Take a waiter out of the line; True when it stood there."""
@@ -91,6 +105,13 @@ class BreakerState:
     era: int = 0
     """Raised by every change and every probe: it fences off what was admitted before."""
     window: str = ""
+    rejected: str = ""
+    """A row of requests of different items that were rejected as such: how many requests had begun when each came back,
+    with item and prompt."""
+    accepted: int = 0
+    """When a request was accepted last."""
+    rejects: bool = False
+    """Whether it is open because everything is rejected."""
 
 
 @dataclass
@@ -129,10 +150,13 @@ class Halt:
 
 @dataclass
 class CapState:
-    """What is spent and held under a cap."""
+    """What of a cap is spent, held by calls under way, and unknown: reserved by calls that ended without a word."""
 
     spent: int = 0
     held: int = 0
+    unknown: int = 0
+    lost: dict[str, int] = field(default_factory=dict)
+    """Admissions whose cost is unknown, and when they expired."""
 
 
 @dataclass
@@ -147,6 +171,10 @@ class Record:
     probe: bool
     caps: list[str]
     expired: bool = False
+    worst: int = 0
+    """Micro-dollars that it holds, or may have cost."""
+    priced: bool = False
+    """Whether that is what the same call did cost when it was made again."""
 
 
 @dataclass
@@ -158,10 +186,14 @@ class Shared:
     timings: defaultdict[str, Timing] = field(default_factory=lambda: defaultdict(Timing))
     halts: dict[str, Halt] = field(default_factory=dict)
     caps: Remembered[CapState] = field(default_factory=lambda: Remembered(CapState))
+    capped: Remembered[set[str]] = field(default_factory=lambda: Remembered(set))
+    """Names of the caps by date."""
     short: dict[str, int] = field(default_factory=dict)
     """Waiters for money and when they asked last."""
     ledger: Remembered[dict[str, tuple[int, str]]] = field(default_factory=lambda: Remembered(dict))
     same: Remembered[list[int]] = field(default_factory=lambda: Remembered(list))
+    lost: Remembered[dict[str, Record]] = field(default_factory=lambda: Remembered(dict))
+    """Admissions by thread whose cost is unknown."""
     rates: Remembered[dict[int, int]] = field(default_factory=lambda: Remembered(dict))
     records: OrderedDict[str, Record] = field(default_factory=OrderedDict)
     leases: list[tuple[int, str]] = field(default_factory=list)
@@ -173,10 +205,10 @@ class Shared:
             self.endpoints[name] = EndpointState(limits["retry_reserve"], limits["concurrency_start"], hedges=1000)
         return self.endpoints[name]
 
-    def overdue(self, now: int) -> list[Record]:
+    def overdue(self, now: int, most: int = REAPED_AT_ONCE) -> list[Record]:
         """Take the first admissions out whose lease has expired."""
         found: list[Record] = []
-        while self.leases and self.leases[0][0] <= now and len(found) < REAPED_AT_ONCE:
+        while self.leases and self.leases[0][0] <= now and len(found) < most:
             _, name = heapq.heappop(self.leases)
             record = self.records.get(name)
             if record is not None and not record.expired:

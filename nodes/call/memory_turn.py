@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nodes.call.memory_state import WAITER_MS, WOKEN_AT_ONCE, EndpointState, Record, Shared
+from nodes.call.memory_state import REAPED_AT_ONCE, WAITER_MS, WOKEN_AT_ONCE, EndpointState, Record, Shared
 
 Answer = dict[str, Any]
 
@@ -21,8 +21,7 @@ class Turn:
         self.limits: dict[str, Any] = ask["limits"]
         self.wake: list[str] = []
         self.notes: list[dict[str, Any]] = []
-        for record in shared.overdue(now):
-            self._expire(record)
+        self.expire(REAPED_AT_ONCE)
 
     def answer(self, r: str, **more: Any) -> Answer:
         """Return the answer of this turn."""
@@ -33,12 +32,22 @@ class Turn:
             told["notes"] = self.notes
         return told
 
+    def expire(self, most: int) -> None:
+        """Clear away admissions of dead processes."""
+        for record in self.shared.overdue(self.now, most):
+            self._expire(record)
+
     def _expire(self, record: Record) -> None:
-        """Free the place of a dead process; what it had reserved counts as spent, for it may have been billed."""
+        """Free the slot of a dead process; what it had reserved is neither spent nor free, it is unknown."""
         record.expired = True
-        for cap in record.caps:
-            self.shared.caps[cap].held -= record.ask["worst"]
-            self.shared.caps[cap].spent += record.ask["worst"]
+        if record.worst:
+            for name in record.caps:
+                cap = self.shared.caps[name]
+                cap.held -= record.worst
+                cap.unknown += record.worst
+                cap.lost[record.ask["id"]] = self.now
+            if record.ask["thread"]:
+                self.shared.lost[record.ask["thread"]][record.ask["id"]] = record
         self.free(record)
 
     def free(self, record: Record) -> None:

@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from nodes import clock
 from nodes.call.front import GuardFront
 from nodes.call.guard import Request
 from nodes.call.limits import Limits
@@ -37,7 +38,7 @@ BASE: Final = "surefoot:guard:{g}"
 
 SETTLE_RETRIES: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Pauses in seconds before a settlement that could not be delivered is sent again. After the last one the admission is
-left to its lease: what it reserved counts as spent."""
+left to its lease: what it reserved counts as unknown."""
 
 LINGER_S: Final = 2.0
 """Seconds that a subscription stays when nobody waits any more."""
@@ -80,29 +81,28 @@ class RedisGuard(GuardFront):
 
     async def keep(self, thread: str, call_id: str, answer: dict[str, Any]) -> None:
         """Keep an answer that came with no request of its own."""
-        key, ledger_ms = self._ledger(thread), self.limits.wire["ledger_ms"]
-        text = self._kept.sealed(json.dumps(answer, separators=(",", ":")), key, call_id)
-        if not text:
-            return
-        kept = f"{self._now_ms()}:{text}"
-        await self._command("HSET", key, call_id, kept)
-        await self._command("PEXPIRE", key, ledger_ms + 1000)
+        text = self._kept.sealed(json.dumps(answer, separators=(",", ":")), self._ledger(thread), call_id)
+        if text:
+            await prepare()
+            asked = {"thread": thread, "call": call_id, "answer": text, "limits": self.limits.wire}
+            await asyncio.shield(self.ask("keep", asked))
 
     async def recall(self, thread: str, call_id: str) -> dict[str, Any] | None:
         """Return an answer that was kept."""
-        key = self._ledger(thread)
-        kept = await self._command("HGET", key, call_id)
-        if not kept:
-            return None
-        at, _, text = (kept.decode() if isinstance(kept, bytes) else kept).partition(":")
-        if not at.isdecimal() or self._now_ms() - int(at[:20]) > self.limits.wire["ledger_ms"]:
-            return None
-        answer = self._kept.opened(text, key, call_id)
+        await prepare()
+        told = await asyncio.shield(self.ask("recall", {"thread": thread, "call": call_id, "limits": self.limits.wire}))
+        text = told.get("answer")
+        answer = self._kept.opened(text, self._ledger(thread), call_id) if text else None
         return None if answer is None else json.loads(answer)
+
+    async def learn_time(self) -> None:
+        """Take the server's time over before anything is written down with a time."""
+        await prepare()
+        await asyncio.shield(self.ask("time", {"limits": self.limits.wire}))
 
     async def forget(self, thread: str) -> None:
         """Drop the answers that are kept for a thread."""
-        await self._command("DEL", self._ledger(thread))
+        await self._command("DEL", self._ledger(thread), f"{self._base}:lost:{thread}")
 
     def _ledger(self, thread: str) -> str:
         return f"{self._base}:ledger:{thread}"
@@ -116,13 +116,13 @@ class RedisGuard(GuardFront):
         except failures() as error:
             raise line.unavailable(error) from error
 
-    def _now_ms(self) -> int:
-        return int((self._clock or time.time)() * 1000)
-
     def ask(self, name: str, ask: dict[str, Any]) -> asyncio.Future[dict[str, Any]]:
         """Ask for a script to be run; the future fails with `GuardUnavailable`, and cancelling it undoes nothing."""
         now = "" if self._clock is None else str(int(self._clock() * 1000))
-        return self._line().ask(script(name), self._base, now, json.dumps(ask, separators=(",", ":")))
+        answer = self._line().ask(script(name), self._base, now, json.dumps(ask, separators=(",", ":")))
+        if self._clock is None:
+            answer.add_done_callback(partial(_learn, clock.ticks()))
+        return answer
 
     async def _shared_admit(self, request: Request, ask: dict[str, Any]) -> dict[str, Any]:
         await prepare()
@@ -154,7 +154,8 @@ class RedisGuard(GuardFront):
             return
         if told["r"] == "admitted":
             said = {"id": ask["id"], "outcome": "cancelled", "cost": 0, "latency": 0, "halt": "", "error": ""}
-            await self._deliver(said | {"retry_ms": 0, "answer": "", "lost": 0, "limits": self.limits.wire})
+            said |= {"retry_ms": 0, "answer": "", "lost": 0, "connected": 1, "limits": self.limits.wire}
+            await self._deliver(said)
         elif told["r"] == "wait":
             # Leaving before the answer has come could be overtaken by the question.
             self._shared_leave(ask)
@@ -194,8 +195,12 @@ class RedisGuard(GuardFront):
             self._doors.ring(told.get("wake") or ())
             return
         _log.warning(
-            "a settlement of %d micro-dollars was not delivered: its reservation counts as spent", said["cost"]
+            "a settlement of %d micro-dollars was not delivered: its reservation counts as unknown", said["cost"]
         )
+
+    async def _shared_money(self, ask: dict[str, Any]) -> dict[str, Any]:
+        await prepare()
+        return await asyncio.shield(self.ask("money", ask))
 
     def _shared_leave(self, ask: dict[str, Any]) -> None:
         async def leave() -> None:
@@ -249,6 +254,12 @@ class RedisGuard(GuardFront):
                 "the guard's Redis client belongs to another event loop: give RedisGuard a function that makes clients"
             )
         return self._lines.here()
+
+
+def _learn(asked: float, answer: asyncio.Future[dict[str, Any]]) -> None:
+    """Take over the time that an answer tells."""
+    if not answer.cancelled() and answer.exception() is None:
+        clock.learn(answer.result()["now"] / 1000, asked)
 
 
 POLL_BELL_S: Final = 0.5

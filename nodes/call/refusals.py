@@ -12,9 +12,12 @@ from nodes.errors import (
     BudgetSpent,
     CallError,
     ConfigurationError,
+    EndpointDown,
+    EndpointLost,
     GuardUnavailable,
     HedgesSpent,
     HeldBack,
+    OverBudget,
     RetriesSpent,
     Runaway,
     StopRun,
@@ -38,10 +41,23 @@ def error_of(told: dict[str, Any], request: Request) -> CallError | StopRun:
             return RetriesSpent(f"too many calls to {where} fail: its retry budget is spent")
         case "hedges_spent":
             return HedgesSpent(f"the budget for second requests to {where} is spent")
+        case "unreachable" if told["lately"]:
+            return EndpointLost(f"connections to {where} fail, though it answered a moment ago", retry_after=wait)
+        case "unreachable":
+            return EndpointDown(f"{where} cannot be reached: no connection was made to it lately", retry_after=wait)
+        case "open" if told["rejects"]:
+            return EndpointDown(
+                f"{where} rejects every request to {request.model}: its breaker is open", retry_after=wait
+            )
         case "open":
             return BreakerOpen(f"{where} fails too often with {request.model}: its breaker is open", retry_after=wait)
         case "resting":
             return HeldBack(f"{where} asked to be left alone for {wait:.1f} s more", retry_after=wait)
+        case "unknown_out":
+            return OverBudget(
+                f"the call may cost {usd(request.worst_microusd)}, and its {told['cap']} has {usd(int(told['left']))} "
+                f"left, but calls whose process died may have cost {usd(int(told['unknown']))} of it"
+            )
         case "spent_out":
             return BudgetSpent(_spent_out(told, request))
     raise AssertionError(f"the guard answered {told['r']!r}")
@@ -51,9 +67,12 @@ def _spent_out(told: dict[str, Any], request: Request) -> str:
     everybody = told["cap"] == "day"
     variable = "SUREFOOT_MAX_COST_PER_DAY_USD" if everybody else "SUREFOOT_MAX_COST_PER_TENANT_DAY_USD"
     whose = "the day's cap" if everybody else "the tenant's cap of the day"
+    unknown = int(told["unknown"])
+    lost = f" and {usd(unknown)} unknown (reserved by calls whose process died)" if unknown else ""
+    settle = ", settle the unknown with `surefoot doctor --settle-unknown USD`" if unknown else ""
     return (
-        f"{whose} is {usd(int(told['limit']))}, of which {usd(int(told['spent']))} is spent; the next call may cost "
-        f"{usd(request.worst_microusd)}: raise {variable}, or resume tomorrow (UTC)"
+        f"{whose} is {usd(int(told['limit']))}, of which {usd(int(told['spent']))} is spent{lost}; the next call may "
+        f"cost {usd(request.worst_microusd)}: raise {variable}{settle}, or resume tomorrow (UTC)"
     )
 
 
@@ -93,6 +112,9 @@ def event_of(note: dict[str, Any], request: Request) -> events.Event:
     match note["e"]:
         case "breaker":
             return events.BreakerChanged(*place, note["before"], note["after"], note["why"])
+        case "reach":
+            where, _, step, thread = place
+            return events.BreakerChanged(where, "", step, thread, note["before"], note["after"], note["why"])
         case "limit":
             return events.LimitChanged(*place, int(note["before"]), int(note["after"]))
     return events.RetryBudgetChanged(*place, empty=bool(note["empty"]))

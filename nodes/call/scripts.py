@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-SCRIPTS: Final = ("admit", "settle", "leave")
+SCRIPTS: Final = ("admit", "settle", "leave", "money", "time", "keep", "recall")
 
 
 @dataclass(frozen=True)

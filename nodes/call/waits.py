@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
+
+from nodes import clock
 
 LONGEST_RETRY_AFTER_S: Final = 86_400.0
 """A longer wait than a day is cut to one: a header must not put a thread to sleep for good."""
@@ -111,7 +112,7 @@ def _number(value: str | None) -> float | None:
 
 def _now(headers: Mapping[str, str]) -> float:
     now = _timestamp(headers.get("date"))
-    return time.time() if now is None else now
+    return clock.now() if now is None else now
 
 
 def _timestamp(value: str | None) -> float | None:

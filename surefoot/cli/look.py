@@ -148,6 +148,10 @@ def doctor(
     discard: Annotated[
         list[str] | None, typer.Option(metavar="THREAD", help="Delete for good what was put aside of a thread.")
     ] = None,
+    settle_unknown: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[TENANT=]USD", help="What calls whose process died did cost by the provider's bill."),
+    ] = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Read the whole history of each thread, not its last checkpoint alone.")
     ] = False,
@@ -159,7 +163,7 @@ def doctor(
 
     findings = asyncio.run(
         examine(repair=repair, quarantine=quarantine, restore=restore or (), discard=discard or (), deep=deep,
-                on_read=_progress)
+                settle_unknown=settle_unknown or (), on_read=_progress)
     )  # fmt: skip
     if sys.stderr.isatty():
         sys.stderr.write("\r\033[K")

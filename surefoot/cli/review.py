@@ -6,7 +6,6 @@ import asyncio
 import json
 import shlex
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -64,9 +63,10 @@ def _questions_of(record: ThreadRecord, asked: list[Asked], raw: RawThread) -> l
 def _print_inbox(questions: list[Question]) -> None:
     from rich.text import Text
 
+    from nodes.clock import now as time_now
     from surefoot.words import count, due, label, one_line, shell
 
-    screen, now = console(), time.time()
+    screen, now = console(), time_now()
     key = {"overflow": "fold", "max_width": 60}
     made = table(thread=key, tier={}, due={}, why={"max_width": 18}, item={"ratio": 1})
     made.expand = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -90,9 +89,10 @@ async def _with_broken(store: Store, records: list[ThreadRecord]) -> list[Thread
 def _print_threads(shown: list[ThreadRecord], statuses: Counter[str]) -> None:
     from rich.text import Text
 
+    from nodes.clock import now as time_now
     from surefoot.words import count, money, one_line, rough
 
-    screen, now = console(), time.time()
+    screen, now = console(), time_now()
     key, right = {"overflow": "fold", "max_width": 60}, {"justify": "right"}
     made = table(thread=key, status={}, changed=right, cost=right, about={"ratio": 1})
     made.expand = True
@@ -184,7 +184,9 @@ async def _resume_all(names: list[str]) -> list[Outcome]:
 
 
 async def _resumable(store: Store) -> list[ThreadRecord]:
-    now = time.time()
+    from nodes.clock import now as time_now
+
+    now = time_now()
     waiting = [r for r in await store.records(status="waiting") if r.waits_for == "time" and (r.until or 0.0) <= now]
     found = [*await store.records(status="stalled"), *waiting]
     # Whoever began another program's thread may be at work on it without a lease.

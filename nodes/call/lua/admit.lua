@@ -53,25 +53,48 @@ if ask.thread ~= '' then
   end
 end
 
--- Retry and hedge budgets.
+-- An endpoint that cannot be reached.
 local ep = ep_key(ask.ep)
-local e = call('HMGET', ep, 'tokens', 'hedges', 'rest')
+local e = call('HMGET', ep, 'tokens', 'hedges', 'rest', 'down', 'down_until', 'down_wait', 'answered')
 local tokens, hedges, rest = num(e[1], limits.retry_reserve), num(e[2], 1000), num(e[3], 0)
-if ask.retry == 1 and tokens < 1000 then return refuse('retries_spent') end
-if ask.hedge == 1 and hedges < 1000 then return refuse('hedges_spent') end
+local down, down_until = e[4] == '1', num(e[5], 0)
+if down and now - down_until >= limits.lately_ms then
+  -- Nobody has asked for a while, so nothing is known.
+  down = false
+  call('HSET', ep, 'down', 0, 'down_until', 0, 'down_wait', 0, 'unconnected', '')
+end
+if down and in_time(down_until, math.max(limits.reprobe_ms, limits.longest_reprobe_ms)) and ask.fresh ~= 1 then
+  local left = down_until - now
+  if is_recent(num(e[7], 0)) then
+    return refuse('unreachable', {retry_ms = math.max(left, limits.longest_reprobe_ms), lately = 1})
+  end
+  return refuse('unreachable', {retry_ms = left, lately = 0})
+end
+
+-- Retry and hedge budgets. Whoever finds out for all others whether an endpoint can be reached adds nothing to its load.
+if not down then
+  if ask.retry == 1 and tokens < 1000 then return refuse('retries_spent') end
+  if ask.hedge == 1 and hedges < 1000 then return refuse('hedges_spent') end
+end
 
 -- Circuit breaker.
 local br = key('breaker', ask.ep .. '|' .. ask.model)
-local b = call('HMGET', br, 'open', 'until', 'probe_until', 'era')
-local open, era = b[1] == '1', num(b[4], 0)
+local b = call('HMGET', br, 'open', 'until', 'probe_until', 'era', 'rejects')
+local open, era, until_, rejects = b[1] == '1', num(b[4], 0), num(b[2], 0), num(b[5], 0)
+if open and rejects == 1 and now - until_ >= limits.lately_ms then
+  open, era = false, era + 1
+  call('HSET', br, 'open', 0, 'rejects', 0, 'until', 0, 'backoff', 0, 'probe_until', 0, 'era', int(era))
+end
 if open then
-  local until_, probe_until = num(b[2], 0), num(b[3], 0)
-  if now < until_ then return refuse('open', {retry_ms = until_ - now}) end
-  if now < probe_until then return refuse('open', {retry_ms = math.min(1000, probe_until - now)}) end
+  local probe_until = num(b[3], 0)
+  if in_time(until_, math.max(limits.open_ms, limits.longest_open_ms)) and not (rejects == 1 and ask.fresh == 1) then return refuse('open', {retry_ms = until_ - now, rejects = rejects}) end
+  if now < probe_until then
+    return refuse('open', {retry_ms = math.min(1000, probe_until - now), rejects = rejects})
+  end
 end
 
 -- An endpoint that asked to be left alone.
-if rest > now then return refuse('resting', {retry_ms = rest - now}) end
+if in_time(rest, limits.rest_ms) then return refuse('resting', {retry_ms = rest - now}) end
 
 -- Concurrency: whoever has a ticket goes before whoever comes.
 local places = places_of(ask.ep)
@@ -93,29 +116,38 @@ if places > 0 then
   end
 end
 
+-- What the step and the run have left, without calls of theirs whose outcome nobody knows.
+if ask.worst > 0 and ask.thread ~= '' and #ask.room > 0 then
+  local of_step, of_run = 0, 0
+  for _, text in ipairs(call('HVALS', key('lost', ask.thread))) do
+    local worst, step = string.match(text, '^(%d+)|[^|]*|(.*)$')
+    of_run = of_run + tonumber(worst)
+    if step == ask.step then of_step = of_step + tonumber(worst) end
+  end
+  for _, room in ipairs(ask.room) do
+    local unknown = room[1] == 'step' and of_step or of_run
+    if ask.worst > room[2] - unknown then
+      return refuse('unknown_out', {cap = room[1], left = room[2], unknown = unknown})
+    end
+  end
+end
+
 -- Shared caps.
-local caps = {}
+local caps, named = {}, {}
 if ask.worst > 0 and #ask.caps > 0 then
-  -- The civil date of a count of days since 1970 (Howard Hinnant, "chrono-compatible low-level date algorithms").
-  local z = math.floor(now / DAY_MS) + 719468
-  local cycle = math.floor(z / 146097)
-  local doe = z - cycle * 146097
-  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
-  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
-  local mp = math.floor((5 * doy + 2) / 153)
-  local day = doy - math.floor((153 * mp + 2) / 5) + 1
-  local month = mp < 10 and mp + 3 or mp - 9
-  local year = yoe + cycle * 400 + (month <= 2 and 1 or 0)
-  local date = string.format('%04d-%02d-%02d', year, month, day)
+  local date = date_of(now)
   local full = nil
   for _, cap in ipairs(ask.caps) do
     local name, limit = cap[1], cap[2]
     local where = key('cap', name, date)
-    local found = call('HMGET', where, 'spent', 'held')
-    local spent, held = num(found[1], 0), num(found[2], 0)
-    if ask.worst > limit - spent then return refuse('spent_out', {cap = name, spent = spent, limit = limit}) end
-    if ask.worst > limit - spent - held and not full then full = name end
+    local found = call('HMGET', where, 'spent', 'held', 'unknown')
+    local spent, held, unknown = num(found[1], 0), num(found[2], 0), num(found[3], 0)
+    if ask.worst > limit - spent - unknown then
+      return refuse('spent_out', {cap = name, spent = spent, limit = limit, unknown = unknown})
+    end
+    if ask.worst > limit - spent - unknown - held and not full then full = name end
     caps[#caps + 1] = where
+    if not found[2] then named[#named + 1] = name end
   end
   if full then
     if ask.waiting == 1 then leave(ask.ep, ask.id) end
@@ -146,9 +178,16 @@ if same then
   call('LTRIM', same, 0, limits.same_call - 1)
   call('PEXPIRE', same, int(limits.same_ms + 1000))
 end
-if ask.hedge == 1 then hedges = hedges - 1000 else hedges = math.min(hedges + limits.hedge_deposit, 10000) end
-call('HSET', ep, 'hedges', int(hedges))
-if ask.retry == 1 then
+if down then
+  -- No lease: one that hangs is followed by the next at the same pace.
+  call('HSET', ep, 'down_until', int(now + num(e[6], 0)))
+  notes[#notes + 1] = {e = 'reach', before = 'open', after = 'half_open', why = 'probe'}
+elseif ask.hedge == 1 then
+  call('HSET', ep, 'hedges', int(hedges - 1000))
+else
+  call('HSET', ep, 'hedges', int(math.min(hedges + limits.hedge_deposit, 10000)))
+end
+if ask.retry == 1 and not down then
   tokens = tokens - 1000
   call('HSET', ep, 'tokens', int(tokens))
   if tokens < 1000 then notes[#notes + 1] = {e = 'retries', empty = 1} end
@@ -160,16 +199,22 @@ if open then
   notes[#notes + 1] = {e = 'breaker', before = 'open', after = 'half_open', why = 'probe'}
 end
 local expires = now + timeout + limits.lease_ms
-call('ZADD', key('slots', ask.ep), int(expires), ask.id)
+local number = call('HINCRBY', ep, 'begun', 1)
+call('ZADD', key('slots', ask.ep), int(number), ask.id)
 call('PEXPIRE', key('slots', ask.ep), DAY_MS)
 for _, where in ipairs(caps) do
   call('HINCRBY', where, 'held', int(ask.worst))
   call('PEXPIRE', where, 3 * DAY_MS)
 end
-local reply = {timeout = timeout, p95 = learned and num(t[2], 0) or 0, probe = open and 1 or 0}
+if #named > 0 then
+  call('SADD', key('caps', date_of(now)), unpack(named))
+  call('PEXPIRE', key('caps', date_of(now)), 3 * DAY_MS)
+end
+local reply = {timeout = timeout, p95 = learned and num(t[2], 0) or 0, probe = (open or down) and 1 or 0}
 call('ZADD', key('leases'), int(expires), ask.id)
 keep({
-  id = ask.id, ep = ask.ep, model = ask.model, key = ask.key, thread = ask.thread, call = ask.call, lat = ask.lat,
+  id = ask.id, ep = ask.ep, model = ask.model, key = ask.key, thread = ask.thread, call = ask.call, step = ask.step, lat = ask.lat,
   worst = ask.worst, retry = ask.retry, caps = caps, at = now, timeout = timeout, era = era, reply = reply,
+  item = ask.item, prompt = ask.prompt, probe = open and 1 or 0,
 }, timeout + limits.lease_ms + DAY_MS)
 return answer('admitted', {timeout = reply.timeout, p95 = reply.p95, probe = reply.probe})

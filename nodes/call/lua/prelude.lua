@@ -22,7 +22,7 @@ local function get(hash, field, default) return num(call('HGET', hash, field), d
 
 local function answer(r, more)
   local told = more or {}
-  told.r = r
+  told.r, told.now = r, now
   if #wake > 0 then
     told.wake = wake
     call('PUBLISH', key('bell'), table.concat(wake, ' '))
@@ -30,6 +30,11 @@ local function answer(r, more)
   if #notes > 0 then told.notes = notes end
   return cjson.encode(told)
 end
+
+-- Whether a wait still lasts; one that is longer than any may be is of a time before the server's clock was set back.
+local function in_time(until_, longest) return now < until_ and until_ - now <= longest end
+
+local function is_recent(at) return at > 0 and at <= now and now - at < limits.lately_ms end
 
 local function ep_key(ep) return key('ep', ep) end
 
@@ -67,18 +72,51 @@ local function keep(record, ms)
   call('SET', key('adm', record.id), cjson.encode(record), 'PX', int(ms))
 end
 
--- Admissions of dead processes: their places are freed, what they had reserved counts as spent.
-for _, id in ipairs(call('ZRANGEBYSCORE', key('leases'), '-inf', int(now), 'LIMIT', 0, 16)) do
-  call('ZREM', key('leases'), id)
-  local text = call('GET', key('adm', id))
-  if text then
-    local record = cjson.decode(text)
-    record.expired = 1
-    for _, cap in ipairs(record.caps) do
-      call('HINCRBY', cap, 'held', int(-record.worst))
-      call('HINCRBY', cap, 'spent', int(record.worst))
+-- The date (UTC) of a moment: the civil date of a count of days since 1970 (Howard Hinnant, "chrono-compatible low-level
+-- date algorithms").
+local function date_of(ms)
+  local z = math.floor(ms / DAY_MS) + 719468
+  local cycle = math.floor(z / 146097)
+  local doe = z - cycle * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local day = doy - math.floor((153 * mp + 2) / 5) + 1
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + cycle * 400 + (month <= 2 and 1 or 0)
+  return string.format('%04d-%02d-%02d', year, month, day)
+end
+
+-- Reservations whose outcome nobody knows, by cap: their ids and when they expired.
+local function unknown_of(cap) return cap .. ':unknown' end
+
+-- The same by thread, for the caps of its steps and of the whole run.
+local function write_lost(record)
+  local lost = key('lost', record.thread)
+  call('HSET', lost, record.id, int(record.worst) .. '|' .. record.call .. '|' .. record.step)
+  call('PEXPIRE', lost, DAY_MS)
+end
+
+-- Admissions of dead processes: their slots are freed; what they had reserved is neither spent nor free, it is unknown.
+local function expire(most)
+  for _, id in ipairs(call('ZRANGEBYSCORE', key('leases'), '-inf', int(now), 'LIMIT', 0, most)) do
+    call('ZREM', key('leases'), id)
+    local text = call('GET', key('adm', id))
+    if text then
+      local record = cjson.decode(text)
+      record.expired = 1
+      if record.worst > 0 then
+        for _, cap in ipairs(record.caps) do
+          call('HINCRBY', cap, 'held', int(-record.worst))
+          call('HINCRBY', cap, 'unknown', int(record.worst))
+          call('ZADD', unknown_of(cap), int(now), id)
+          call('PEXPIRE', unknown_of(cap), 3 * DAY_MS)
+        end
+        if record.thread ~= '' then write_lost(record) end
+      end
+      keep(record, DAY_MS)
+      free(record)
     end
-    keep(record, DAY_MS)
-    free(record)
   end
 end
+expire(16)

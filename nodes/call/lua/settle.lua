@@ -10,10 +10,33 @@ local outcome, expired = ask.outcome, record.expired == 1
 
 for _, cap in ipairs(record.caps) do
   if expired then
-    call('HINCRBY', cap, 'spent', int(ask.cost - record.worst))
+    -- Unless an operator has settled it meanwhile.
+    if call('ZREM', unknown_of(cap), record.id) == 1 then
+      call('HINCRBY', cap, 'unknown', int(-record.worst))
+      call('HINCRBY', cap, 'spent', int(ask.cost))
+    end
   else
     call('HINCRBY', cap, 'held', int(-record.worst))
     call('HINCRBY', cap, 'spent', int(ask.cost))
+  end
+end
+
+if expired and record.thread ~= '' then call('HDEL', key('lost', record.thread), record.id) end
+
+-- The same call was made before by a process that died, and this one tells what it costs: the other one may have been
+-- billed as well, but for no more than the same prompt and the same limit cost now.
+if outcome == 'ok' and record.call ~= '' then
+  for _, id in ipairs(call('HKEYS', key('lost', record.thread))) do
+    local before = call('GET', key('adm', id))
+    local other = before and cjson.decode(before)
+    if other and other.call == record.call and not other.priced and ask.cost < other.worst then
+      for _, cap in ipairs(other.caps) do
+        if call('ZSCORE', unknown_of(cap), id) then call('HINCRBY', cap, 'unknown', int(ask.cost - other.worst)) end
+      end
+      other.worst, other.priced = ask.cost, 1
+      keep(other, DAY_MS)
+      write_lost(other)
+    end
   end
 end
 
@@ -54,25 +77,95 @@ if outcome == 'ok' and record.retry ~= 1 then
   if before < 1000 and after >= 1000 then notes[#notes + 1] = {e = 'retries', empty = 0} end
 end
 
+-- Whether the endpoint can be reached. A failure counts once every request that was under way when it came back has
+-- come back, too: failed connections take milliseconds, answers take seconds.
+local reach = call('HMGET', ep, 'begun', 'down', 'down_wait', 'unconnected', 'answered')
+local begun, down = num(reach[1], 0), reach[2] == '1'
+local oldest, under_way = nil, call('ZRANGE', key('slots', record.ep), 0, 1, 'WITHSCORES')
+for i = 1, #under_way, 2 do
+  if under_way[i] ~= record.id and not oldest then oldest = tonumber(under_way[i + 1]) end
+end
+local function older_than(row, first)
+  local count = 0
+  for number in string.gmatch(row, '(%d+)[^,]*') do
+    if not first or tonumber(number) < first then count = count + 1 end
+  end
+  return count
+end
+local connected = ask.connected == 1
+if not connected then
+  if down then
+    if record.reply.probe == 1 then
+      local wait = math.min(num(reach[3], 0) * 2, limits.longest_reprobe_ms)
+      call('HSET', ep, 'down_wait', int(wait), 'down_until', int(now + wait))
+      notes[#notes + 1] = {e = 'reach', before = 'half_open', after = 'open', why = 'probe failed'}
+    end
+  else
+    local most = math.max(limits.breaker_calls, limits.unreachable_calls)
+    local needed = is_recent(num(reach[5], 0)) and most or limits.unreachable_calls
+    local numbers = {begun}
+    for number in string.gmatch(reach[4] or '', '%d+') do numbers[#numbers + 1] = tonumber(number) end
+    table.sort(numbers)
+    local row = {}
+    for i = 1, math.min(#numbers, most) do row[i] = int(numbers[i]) end
+    row = table.concat(row, ',')
+    call('HSET', ep, 'unconnected', row)
+    if older_than(row, oldest) >= needed then
+      call('HSET', ep, 'down', 1, 'down_wait', int(limits.reprobe_ms), 'down_until', int(now + limits.reprobe_ms))
+      notes[#notes + 1] = {e = 'reach', before = 'closed', after = 'open', why = 'unreachable'}
+    end
+  end
+elseif outcome ~= 'timeout' and outcome ~= 'cancelled' then
+  -- A timeout, as a cancellation, may have come before a connection did or after.
+  if down then
+    call('HSET', ep, 'down', 0, 'down_until', 0, 'down_wait', 0)
+    notes[#notes + 1] = {e = 'reach', before = 'half_open', after = 'closed', why = 'answered'}
+  end
+  call('HSET', ep, 'answered', int(now), 'unconnected', '')
+end
+
 -- Circuit breaker: what was admitted before its last change is fenced off.
 local working = {ok = 1, invalid_output = 1, truncated = 1, refused = 1, permanent = 1, gate_failed = 1}
-local failed = outcome == 'transient' or outcome == 'timeout'
 local br = key('breaker', record.ep .. '|' .. record.model)
-local b = call('HMGET', br, 'era', 'window', 'backoff')
-local era, window, probe = num(b[1], 0), b[2] or '', record.reply.probe == 1
+local b = call('HMGET', br, 'era', 'window', 'backoff', 'rejects', 'rejected', 'accepted')
+local era, window, probe = num(b[1], 0), b[2] or '', record.probe == 1
+local rejecting = b[4] == '1'
+local failed = outcome == 'transient' or outcome == 'timeout' or (rejecting and outcome == 'permanent')
 local function share(letters)
   local _, n = string.gsub(window, '[' .. letters .. ']', '')
   return 100 * n
 end
-if record.era == era then
+
+-- Rejected requests count against an endpoint when they are about different items and none was accepted in between.
+local function rejects_everything()
+  if outcome ~= 'permanent' or ask.halt ~= '' then return false end
+  local row, count, known = b[5] or '', 0, record.item == '' or record.prompt == ''
+  for item, prompt in string.gmatch(row, '%d+:([^:,]*):([^:,]*)') do
+    count = count + 1
+    if item == record.item or prompt == record.prompt then known = true end
+  end
+  local most = math.max(limits.rejected_items, limits.breaker_window)
+  if not known and count < most then
+    row = (row == '' and '' or row .. ',') .. int(begun) .. ':' .. record.item .. ':' .. record.prompt
+    call('HSET', br, 'rejected', row)
+  end
+  return older_than(row, oldest) >= (is_recent(num(b[6], 0)) and most or limits.rejected_items)
+end
+
+if record.era == era and not connected then
+  if probe then call('HSET', br, 'probe_until', 0) end
+elseif record.era == era then
+  if working[outcome] and outcome ~= 'permanent' then call('HSET', br, 'accepted', int(now), 'rejected', '') end
   if not failed and not working[outcome] then
     if probe then call('HSET', br, 'probe_until', 0) end
   elseif probe and failed then
-    local backoff = math.min(num(b[3], limits.open_ms) * 2, limits.longest_open_ms)
+    local longest = rejecting and limits.longest_reprobe_ms or limits.longest_open_ms
+    local backoff = math.min(num(b[3], limits.open_ms) * 2, longest)
     call('HSET', br, 'era', int(era + 1), 'probe_until', 0, 'backoff', int(backoff), 'until', int(now + backoff))
     notes[#notes + 1] = {e = 'breaker', before = 'half_open', after = 'open', why = 'probe failed'}
   elseif probe then
-    call('HSET', br, 'era', int(era + 1), 'probe_until', 0, 'backoff', 0, 'until', 0, 'open', 0, 'window', '')
+    call('HSET', br, 'era', int(era + 1), 'probe_until', 0, 'backoff', 0, 'until', 0, 'open', 0, 'window', '',
+      'rejects', 0)
     notes[#notes + 1] = {e = 'breaker', before = 'half_open', after = 'closed', why = 'probe answered'}
   else
     local slow = limits.slow_ms > 0 and ask.latency >= limits.slow_ms
@@ -86,9 +179,12 @@ if record.era == era then
         why = 'slow'
       end
     end
-    if why then
-      call('HSET', br, 'open', 1, 'window', '', 'probe_until', 0, 'backoff', int(limits.open_ms),
-        'until', int(now + limits.open_ms), 'era', int(era + 1))
+    local rejects = rejects_everything()
+    if why or rejects then
+      why = why or 'rejects everything'
+      local pause = rejects and limits.reprobe_ms or limits.open_ms
+      call('HSET', br, 'open', 1, 'window', '', 'probe_until', 0, 'backoff', int(pause), 'until', int(now + pause),
+        'era', int(era + 1), 'rejects', rejects and 1 or 0, 'rejected', '')
       notes[#notes + 1] = {e = 'breaker', before = 'closed', after = 'open', why = why}
     else
       call('HSET', br, 'window', window)

@@ -1,0 +1,2 @@
+-- Tell the time, which every answer does.
+return answer('time')
