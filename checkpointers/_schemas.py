@@ -1,7 +1,7 @@
 """The types of a graph's own state are allowed without being named.
 
 LangGraph tells a saver the types in the schemas of a graph, but only when `LANGGRAPH_STRICT_MSGPACK` is set. A saver of
-this package is always strict, so here it is told always: by the method that LangGraph asks for the saver of each run
+this package is always strict, so here LangGraph always does: in the method that it asks for the saver of each run
 and of each look at a state. LangGraph offers no public hook for it.
 """
 

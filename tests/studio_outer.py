@@ -11,7 +11,7 @@ from state import RunContext
 
 
 class Sent(BaseModel):
-    """A type that no saver was told of."""
+    """A type that no allow-list names."""
 
     to: tuple[str, ...]
 

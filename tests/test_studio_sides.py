@@ -254,7 +254,7 @@ def test_a_pipeline_inside_another_graph_is_drawn_asks_and_goes_on(client: SyncL
     state = client.threads.get_state(thread)
     assert state["next"] == []
     assert (state["values"]["urgency"], state["values"]["sent_to"]) == ("high", "engineering@example.org")
-    # A type of the graph's own, which the server's saver was never told of.
+    # A type of the graph's own, which no list of the server names.
     assert state["values"]["sent"] == {"to": ["engineering@example.org"]}
 
 
