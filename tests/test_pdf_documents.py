@@ -271,7 +271,7 @@ def test_files_inside_of_it_are_told() -> None:
     writer.add_attachment("cv.docx", b"PK")
     raw = io.BytesIO()
     writer.write(raw)
-    assert told(raw.getvalue()) == ["a file inside of it was not read"]
+    assert told(raw.getvalue()) == ["files inside of it were not read (1)"]
 
 
 def test_a_form_of_adobe_is_told() -> None:

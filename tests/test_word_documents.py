@@ -346,7 +346,7 @@ def test_a_document_that_is_inserted_in_another_is_read_and_one_of_another_kind_
     assert SKILLS in lines(inserted(SKILLS.encode(), "in.txt", "text/plain"))
     found = read(inserted(f"<html><p>{SKILLS}</p></html>".encode(), "in.html", "text/html"))
     assert "After it" in found.text
-    assert found.unread == ["1 parts that were inserted as HTML or RTF were not read"]
+    assert found.unread == ["parts that were inserted as HTML or RTF were not read (1)"]
 
 
 def picture(size: tuple[int, int] = (300, 300)) -> io.BytesIO:
@@ -362,7 +362,7 @@ def test_a_portrait_is_no_loss_and_a_large_picture_is_told() -> None:
     made.add_picture(picture(), width=Inches(1.5))
     assert read(saved(made)).unread == []
     made.add_picture(picture(), width=Inches(5))
-    assert read(saved(made)).unread == ["1 large pictures in it were not read"]
+    assert read(saved(made)).unread == ["large pictures in it were not read (1)"]
 
 
 def test_a_document_with_little_text_beside_pictures_is_told_and_one_of_pictures_alone_is_not_read() -> None:
@@ -372,7 +372,7 @@ def test_a_document_with_little_text_beside_pictures_is_told_and_one_of_pictures
         read(saved(made))
     assert caught.value.kind == "image_only"
     made.add_paragraph("Curriculum vitae, see the picture above")
-    assert read(saved(made)).unread == ["1 large pictures in it were not read"]
+    assert read(saved(made)).unread == ["large pictures in it were not read (1)"]
 
 
 def test_hidden_text_is_left_out_and_white_text_is_read_and_both_are_told() -> None:
@@ -385,9 +385,27 @@ def test_hidden_text_is_left_out_and_white_text_is_read_and_both_are_told() -> N
     found = read(saved(made))
     assert found.text.split("\n") == [TEXT, "", "Haskell", "Erlang"]
     assert found.unread == [
-        "3 words are hidden in it: they were left out",
-        "2 words are white or too small to be seen: check them in the document",
+        "words are hidden in it: they were left out (3)",
+        "words are white or too small to be seen: check them in the document (2)",
     ]
+
+
+def test_white_text_is_told_where_nothing_dark_is_behind_it() -> None:
+    white = r('<w:rPr><w:color w:val="FFFFFF"/></w:rPr><w:t>Haskell</w:t>')
+    dark = '<w:shd w:val="clear" w:fill="1F3864"/>'
+    box_of = (
+        "<wps:wsp><wps:spPr>{}</wps:spPr><wps:txbx><w:txbxContent>" + p(white) + "</w:txbxContent></wps:txbx></wps:wsp>"
+    )
+    seen = [
+        tbl(tr(tc(p(white), dark))),
+        p(f"<w:pPr>{dark}</w:pPr>", white),
+        p(r(drawn(box_of.format("<a:solidFill/>")))),
+        p(white.replace("<w:color", '<w:highlight w:val="blue"/><w:color')),
+    ]
+    for holder in seen:
+        assert read(with_body(holder)).unread == []
+    for holder in (p(white), tbl(tr(tc(p(white)))), p(r(drawn(box_of.format("<a:noFill/>"))))):
+        assert "words are white" in read(with_body(holder)).unread[0]
 
 
 def test_text_of_a_hidden_style_is_hidden() -> None:
@@ -398,7 +416,7 @@ def test_text_of_a_hidden_style_is_hidden() -> None:
     derived = made.styles.add_style("Derived", 2)
     derived.base_style = base
     made.add_paragraph().add_run("Kubernetes", style="Derived")
-    assert read(saved(made)).unread == ["1 words are hidden in it: they were left out"]
+    assert read(saved(made)).unread == ["words are hidden in it: they were left out (1)"]
 
 
 def test_remarks_of_others_are_no_text_and_are_told() -> None:
@@ -407,12 +425,12 @@ def test_remarks_of_others_are_no_text_and_are_told() -> None:
     made.add_comment(run, text="Weak in Java", author="A recruiter", initials="r")
     found = read(saved(made))
     assert found.text == TEXT
-    assert found.unread == ["1 comments beside the text were not read"]
+    assert found.unread == ["comments beside the text were not read (1)"]
 
 
 def test_embedded_files_and_drawings_by_hand_are_told() -> None:
     found = read(with_body(p(r('<w:object><o:OLEObject Type="Embed"/></w:object>'), r("<w14:contentPart/>"))))
-    assert found.unread == ["1 embedded files were not read", "1 drawings by hand were not read"]
+    assert found.unread == ["embedded files were not read (1)", "drawings by hand were not read (1)"]
 
 
 def test_diagrams_are_read() -> None:
@@ -450,7 +468,7 @@ def test_a_damaged_footer_does_not_cost_the_rest() -> None:
     name = next(n for n in zipfile.ZipFile(io.BytesIO(data)).namelist() if "footer" in n)
     found = read(changed(data, {name: b"<w:ftr"}))
     assert found.text == TEXT
-    assert found.unread == ["1 parts of it are damaged and were not read"]
+    assert found.unread == ["parts of it are damaged and were not read (1)"]
 
 
 def test_large_pictures_are_not_unpacked_and_large_texts_are_bounded_as_they_are_read() -> None:

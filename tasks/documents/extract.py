@@ -32,7 +32,7 @@ def extract(data: bytes, name: str, limits: Limits) -> Document:
     private = sum(unicodedata.category(char) in ("Co", "Cn") for char in read.text)
     unread = list(read.unread)
     if private > _PRIVATE * len(clean):
-        unread.append(f"{private} of its letters cannot be told: their font does not say which they are")
+        unread.append(f"letters of it cannot be told, because their font does not say which they are ({private})")
     return Document(clean, kind, read.pages, "; ".join(filter(None, (how, read.how, *unread))), unread)
 
 

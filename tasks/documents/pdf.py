@@ -81,7 +81,7 @@ def _whole(pdf: pypdfium2.PdfDocument, data: bytes) -> list[str]:
 
     unread = []
     if files := raw.FPDFDoc_GetAttachmentCount(pdf):
-        unread.append(f"{files} files inside of it were not read" if files > 1 else "a file inside of it was not read")
+        unread.append(f"files inside of it were not read ({files})")
     if pdf.get_formtype() in (raw.FORMTYPE_XFA_FULL, raw.FORMTYPE_XFA_FOREGROUND):
         unread.append("its form is one of Adobe's (XFA), which is not read: ask for it printed to PDF")
     if b"%%EOF" not in data.rstrip(b"\0 \t\r\n")[-_END:]:

@@ -19,16 +19,16 @@ _LITTLE: Final = 300
 _DEPTH: Final = 3
 """Documents that are inserted into one another."""
 _UNREAD: Final = {
-    "comment": "{} comments beside the text were not read",
-    "hidden": "{} words are hidden in it: they were left out",
-    "unseen": "{} words are white or too small to be seen: check them in the document",
-    "large picture": "{} large pictures in it were not read",
-    "OLEObject": "{} embedded files were not read",
-    "control": "{} controls (ActiveX) were not read",
-    "contentPart": "{} drawings by hand were not read",
-    "elsewhere": "{} parts that it takes from other files were not read",
-    "inserted": "{} parts that were inserted as HTML or RTF were not read",
-    "damaged": "{} parts of it are damaged and were not read",
+    "comment": "comments beside the text were not read ({})",
+    "hidden": "words are hidden in it: they were left out ({})",
+    "unseen": "words are white or too small to be seen: check them in the document ({})",
+    "large picture": "large pictures in it were not read ({})",
+    "OLEObject": "embedded files were not read ({})",
+    "control": "controls (ActiveX) were not read ({})",
+    "contentPart": "drawings by hand were not read ({})",
+    "elsewhere": "parts that it takes from other files were not read ({})",
+    "inserted": "parts that were inserted as HTML or RTF were not read ({})",
+    "damaged": "parts of it are damaged and were not read ({})",
 }
 
 
@@ -48,7 +48,7 @@ def read_word(data: bytes, limits: Limits, depth: int = 0) -> Read:
         counts["large picture"] = counts["picture"]
     unread = [told.format(counts[name]) for name, told in _UNREAD.items() if counts[name]]
     empty = counts["placeholder"]
-    return Read("\n".join(lines), unread=unread, how=f"{empty} fields of its form are not filled in" if empty else "")
+    return Read("\n".join(lines), unread=unread, how=f"fields of its form are not filled in ({empty})" if empty else "")
 
 
 class _Document:

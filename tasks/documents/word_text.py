@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from tasks.documents.package import children
-from tasks.documents.word_xml import area, attribute, child, form_field, is_on, local, symbol, unseen
+from tasks.documents.word_xml import area, attribute, child, filled, form_field, is_on, local, symbol, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +92,7 @@ class TextOf:
         properties = child(element, "pPr")
         style = child(properties, "pStyle")
         hidden = style is not None and attribute(style, "val") in self._hidden_styles
-        shaded = child(properties, "shd") is not None
+        shaded = filled(properties)
         outer, self._floats = self._floats, []
         self._shaded += shaded
         text = self._inline(element, hidden=hidden) if local(element) == "p" else self._piece(element, hidden=False)
@@ -141,7 +141,7 @@ class TextOf:
         styled = style is not None and attribute(style, "val") in self._hidden_styles
         hidden = given if given is not None else hidden or styled
         text = self._inline(run, hidden=hidden)
-        if text.strip() and unseen(properties) and not self._shaded and child(properties, "shd") is None:
+        if text.strip() and unseen(properties) and not self._shaded and not filled(properties):
             self._found.counts["unseen"] += len(text.split())
         return text
 
@@ -168,9 +168,11 @@ class TextOf:
     def _box(self, content: _Element) -> None:
         """Read a text box; it comes after the paragraph that it is anchored in."""
         fields, self._fields = self._fields, []
-        self._shaded += 1
+        shape = next((outer for outer in content.iterancestors() if _is(outer, "wsp", "shape", "rect")), None)
+        shaded = filled(shape)
+        self._shaded += shaded
         self._floats.append(self.blocks(content))
-        self._shaded -= 1
+        self._shaded -= shaded
         self._fields = fields
 
     def _special(self, name: str, element: _Element, *, hidden: bool) -> str:
@@ -195,7 +197,8 @@ class TextOf:
     def _table(self, table: _Element) -> list[str]:
         """Return the rows of a table: short ones cell after cell, others as a line of cells."""
         lines: list[str] = []
-        self._shaded += 1
+        shaded = filled(table)
+        self._shaded += shaded
         for row in self._parts(table, "tr"):
             if (properties := child(row, "trPr")) is not None and child(properties, "del") is not None:
                 continue
@@ -203,7 +206,7 @@ class TextOf:
             texts = [[line for line in self.blocks(cell) if line.strip()] for cell in cells]
             texts = [text for text in texts if text]
             lines += [line for text in texts for line in text] if len(texts) <= 2 else [_row(texts)]
-        self._shaded -= 1
+        self._shaded -= shaded
         return lines
 
     def _parts(self, holder: _Element, wanted: str) -> Iterator[_Element]:

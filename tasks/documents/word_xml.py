@@ -65,6 +65,18 @@ def form_field(mark: _Element) -> str:
     return ""
 
 
+def filled(element: _Element | None) -> bool:
+    """Tell whether something has a ground of its own, on which white letters can be read."""
+    for part in () if element is None else element.iter():
+        name = local(part) if isinstance(part.tag, str) else ""
+        shade = attribute(part, "fill").upper() if name == "shd" else ""
+        if shade not in ("", "AUTO", "FFFFFF") or attribute(part, "fillcolor"):
+            return True
+        if name in ("tblStyle", "highlight", "solidFill", "gradFill", "blipFill", "pattFill"):
+            return True
+    return False
+
+
 def unseen(properties: _Element) -> bool:
     """Tell whether letters are white, or too small to be seen."""
     color, size = child(properties, "color"), child(properties, "sz")
