@@ -127,8 +127,8 @@ def test_no_output_turns_text_around(cli: Cli, tmp_path: Path) -> None:
     path = write_tickets(tmp_path / "t.jsonl", {"odd\u00e9": text})
     shown = [cli("run", "support", path, "--provider", "embedded", "--namespace", "bidi", "--out", "-")]
     key = "bidi/support:odd\u00e9"
-    commands = (["inbox", "--json"], ["review", key], ["threads", "--json"], ["explain", key, "--json"], ["explain", key],
-                ["review", key, "--json"], ["explain", "x\u202ey\x9b"])  # fmt: skip
+    commands = (["inbox", "--json"], ["review", key], ["threads", "--json"], ["explain", key, "--json"],
+                ["explain", key], ["review", key, "--json"], ["explain", "x\u202ey\x9b"])  # fmt: skip
     shown += [cli(*words) for words in commands]
     for done in shown:
         assert not re.search("[\x80-\x9f\u202a-\u202e\u2066-\u2069\u2028]", done.out + done.err)
