@@ -83,7 +83,7 @@ def test_a_missing_column_is_told_with_those_that_are_there(cli: Cli, tmp_path: 
     assert isinstance(second, BadLine)
     assert second.reason == "field \"id\" is missing, did you mean 'ID'?; there are: ID, text"
     assert not isinstance(third, BadLine)
-    with pytest.raises(surefoot.InputError, match="did you mean 'txt'.*there are: txt"):
+    with pytest.raises(surefoot.InputError, match=r"did you mean 'txt'.*there are: txt"):
         surefoot.run("support", {"txt": "hello"})
 
 
@@ -95,8 +95,8 @@ NESTED: dict[str, Any] = {
 
 def test_nested_values_are_readable() -> None:
     assert lines_of(NESTED) == [
-        "technical:", "  - name Python, used true", "  - name SQL, used false", "soft: calm, kind", "years: none", "text:",
-        "  Dear Ada,", "  hello", "sure: true", "score: 0.81",
+        "technical:", "  - name Python, used true", "  - name SQL, used false", "soft: calm, kind", "years: none",
+        "text:", "  Dear Ada,", "  hello", "sure: true", "score: 0.81",
     ]  # fmt: skip
     assert brief(NESTED["technical"]) == "(name Python, used true), (name SQL, used false)"
     assert brief({"a": {"b": [1, 2]}}) == "a (b [1, 2])"
@@ -126,9 +126,10 @@ def test_no_output_turns_text_around(cli: Cli, tmp_path: Path) -> None:
     text = "Nobody can log in, \u202eproduction\u2066 is\x9b31m down\u2028!"
     path = write_tickets(tmp_path / "t.jsonl", {"odd\u00e9": text})
     shown = [cli("run", "support", path, "--provider", "embedded", "--namespace", "bidi", "--out", "-")]
-    shown += [cli(*words) for words in (["inbox", "--json"], ["review", "bidi/support:odd\u00e9"], ["threads", "--json"],
-              ["explain", "bidi/support:odd\u00e9", "--json"], ["explain", "bidi/support:odd\u00e9"],
-              ["review", "bidi/support:odd\u00e9", "--json"], ["explain", "x\u202ey\x9b"])]  # fmt: skip
+    key = "bidi/support:odd\u00e9"
+    commands = (["inbox", "--json"], ["review", key], ["threads", "--json"], ["explain", key, "--json"],
+                ["explain", key], ["review", key, "--json"], ["explain", "x\u202ey\x9b"])  # fmt: skip
+    shown += [cli(*words) for words in commands]
     for done in shown:
         assert not re.search("[\x80-\x9f\u202a-\u202e\u2066-\u2069\u2028]", done.out + done.err)
     (asked,) = shown[6].json
@@ -139,7 +140,12 @@ def test_no_output_turns_text_around(cli: Cli, tmp_path: Path) -> None:
 def test_a_review_prints_a_table(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "applications"
     folder.mkdir()
-    (folder / "ada.txt").write_text("Experience\n2019 - 2024 Engineer: built services in Python and SQL.\n")
+    (folder / "ada.txt").write_text(
+        "Experience\n2015 - 2024 Senior engineer, Acme: built billing services in Python, tuned SQL reports and "
+        "automated releases with Docker for a team of five. Led the move of all services to the new platform.\n"
+        "2012 - 2015 Engineer, Initech: wrote data pipelines in Python and maintained a PostgreSQL cluster.\n\n"
+        "Skills\nPython, SQL, Docker, Linux, Git, communication, teamwork\n\nEducation\nBSc Computer Science, 2012\n"
+    )
     (folder / "job.json").write_text(json.dumps({"title": "Engineer", "required": ["python", "rust"]}))
     assert cli("run", "resumes", str(folder), "--provider", "embedded", "--namespace", "table").status in (0, 3)
     waiting = [q["key"] for q in cli("inbox", "--namespace", "table", "--json").json]
