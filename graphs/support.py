@@ -9,17 +9,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import Overwrite
 
 from nodes import Check, Policy, add_gate, add_retry, add_review, add_step, begin_turn, clock, compile_graph, fixed
 from nodes.checks import boilerplate, invented, length, personal_data, repetition, unfinished
 from nodes.context import run_context
 from nodes.errors import InputError
-from state import Provenance, ReviewDecision, ReviewRequest, RunContext, SupportInput, SupportState
+from state import ReviewDecision, ReviewRequest, RunContext, SupportInput, SupportState
 from state.review import ActionRequest, ReviewConfig
 from tasks import support as tasks
 from tasks.embedded.support import REVIEW_BELOW
-from tasks.mail import read_mail
+from tasks.mail.fields import mail_shown, mail_source, with_mail
 
 VERSION: Final = "1"
 
@@ -34,14 +33,7 @@ def validate(state: SupportState) -> dict[str, Any]:
     """Refuse a run without a ticket, on which LangGraph would go on with defaults, and find what is new in it."""
     if state.text is None:
         raise InputError('field "text" is missing: pass {"text": "what the customer wrote"}')
-    update = begin_turn(state, tasks.TASKS)
-    mail = read_mail(state.subject, state.text)
-    update |= {"message": mail.text, "quoted": mail.quoted, "signature": mail.signature}
-    if mail.text != state.text.strip():
-        read = Provenance(step="validate", provider="rule")
-        taken = {name: read for name in ("message", "quoted", "signature") if update[name]}
-        update["provenance"] = Overwrite(taken) if "provenance" in update else taken
-    return update
+    return with_mail(begin_turn(state, tasks.TASKS), state.subject, state.text)
 
 
 def assess(state: SupportState) -> dict[str, Any]:
@@ -84,16 +76,11 @@ def ask(state: SupportState) -> ReviewRequest:
     tier = "urgent" if state.urgency == "critical" else "routine"
     now = clock.now()
     proposal = {"category": state.category, "urgency": state.urgency, "team": state.team, "draft": state.draft}
-    title, mail = state.subject or "Ticket", read_mail(state.subject, state.text or "")
-    parts = [f"**{title}**", tasks.shorten(mail.text)]
-    parts += [f"**{name}**\n{tasks.shorten(part, 1_500)}" for name, part in (
-        ("Quoted history, not judged", mail.quoted), ("Signature, not judged", mail.signature)
-    ) if part]  # fmt: skip
     why = "\n".join(f"- {reason}" for reason in state.escalations.values())
     return ReviewRequest(
         action_request=ActionRequest(action="triage", args=proposal),
         config=ReviewConfig(allow_accept=None not in (state.category, state.urgency)),
-        description="\n\n".join([f"**Why you are asked**\n{why}", *parts]),
+        description=f"**Why you are asked**\n{why}\n\n{mail_shown(state.subject, state.text or '', tasks.shorten)}",
         reasons=state.escalations,
         tier=tier,
         asked_at=now,
@@ -114,9 +101,8 @@ def answer(_state: SupportState, decision: ReviewDecision) -> dict[str, Any]:
 
 def draft_source(state: SupportState) -> str:
     """Return all that a draft may draw on."""
-    mail = read_mail(state.subject, state.text or "")
     return "\n".join(
-        [state.subject, mail.text, mail.quoted, mail.signature, state.customer, (state.team or "").replace("_", " ")]
+        [mail_source(state.subject, state.text or ""), state.customer, (state.team or "").replace("_", " ")]
     )
 
 

@@ -79,7 +79,12 @@ class Pipeline:
 
         What cannot be prepared is told by the step that needs it, where another provider may answer instead.
         """
-        for name, entry in self.providers(context).items():
+        try:
+            providers = self.providers(context)
+        except (StopRun, ModuleNotFoundError):
+            # A graph from elsewhere has no list of tasks, and a wrong name is told by its step.
+            return
+        for name, entry in providers.items():
             with suppress(StopRun, CallError):
                 await self.tasks[name].ready(entry.partition(":")[0])
 

@@ -82,6 +82,25 @@ def introduction(lines: Sequence[str], quoted: Sequence[bool], at: int) -> Mark 
     return None
 
 
+def _torn_introduction(lines: Sequence[str], quoted: Sequence[bool], at: int) -> Mark | None:
+    """Return an introduction that its program has put together badly: torn by blank lines, or one with its quote."""
+    dated, timed, addressed, verb = _evidence(lines[at][:LONGEST_INTRODUCTION])
+    if not (dated and timed):
+        return None
+    alone = at == 0 or not lines[at - 1].strip()
+    if alone and addressed and verb and re.search(r">\s?\S{1,12}\s?:\s", lines[at][:LONGEST_INTRODUCTION]):
+        # "On 3 Mar 2026 at 10:12, Ada<ada@example.com> wrote:   the first line of the quote", as Yahoo does on phones.
+        return Mark(at, at + 1, "introduction")
+    for end in range(at + 1, min(at + 8, len(lines))):
+        line = lines[end].strip()
+        if line and not re.search(r"[<>@]", line):
+            return None
+        if line.endswith(":") and len(line) <= 40 and wrote().search(folded(line)):
+            follows = next((n for n in range(end + 1, len(lines)) if lines[n].strip()), len(lines))
+            return Mark(at, end + 1, "introduction") if follows < len(lines) and quoted[follows] else None
+    return None
+
+
 def _evidence(told: str) -> tuple[bool, bool, bool, bool]:
     """Tell what a line names: a date, a time, an address, and a verb such as "wrote"."""
     plain = folded(told)
@@ -168,7 +187,7 @@ def _mark_at(lines: Sequence[str], quoted: Sequence[bool], at: int) -> Mark | No
     if _RULE.match(lines[at]):
         block = _block_below(lines, at + 1)
         return Mark(at, block.end, "headers") if block else None
-    return header_block(lines, at) or introduction(lines, quoted, at)
+    return header_block(lines, at) or introduction(lines, quoted, at) or _torn_introduction(lines, quoted, at)
 
 
 def _block_below(lines: Sequence[str], at: int) -> Mark | None:
