@@ -27,6 +27,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Interrupt, Send
 from pydantic import BaseModel, SecretStr
 from servers import checkpoint_of, config_of, put_values
+from stored_values import Box
 
 from checkpointers import RedisSaver, TypeNotAllowed, ValueNotStorable
 from checkpointers._codec import escape, frame, thread_keys, thread_of_key, unescape, unframe
@@ -371,6 +372,15 @@ def test_generic_models_tuple_keys_and_class_references_come_back(saver: RedisSa
     assert [type(value) for value in got] == [type(value) for value in values]
     assert got[-1].fold == 1
     assert str(got[-1]) == "2026-10-25 02:30:00+01:00"
+
+
+def test_a_generic_model_is_allowed_wherever_it_was_given_its_arguments(saver: RedisSaver) -> None:
+    saver.allow([Box])
+    kind = Box[frozenset[int]]
+    assert kind.__module__ != Box.__module__
+    config = put_values(saver, config_of(str(uuid.uuid4())), a=kind(content=frozenset({1})))
+    got = (saver.get(config) or {})["channel_values"]["a"]
+    assert (type(got), got.content) == (kind, frozenset({1}))
 
 
 def test_advice_is_given_only_where_it_helps(saver: RedisSaver) -> None:
