@@ -37,7 +37,7 @@ from ._codec import (
 from ._ids import follow
 from ._logs import Log, known_log
 from ._marks import marks_of
-from ._scripts import Argument, Call
+from ._scripts import Call, read_call
 from ._sealing import channels_of, log_seal_of, metadata_of, path_of, task_of
 
 Cursor = tuple[str, str | None]
@@ -309,23 +309,6 @@ def _remember(logs: dict[str, Log], ref: Ref, value: builtins.list[Any], directo
     if len(value) == starts[0] and (marks := marks_of(value)) is not None:
         log_id, _count = log_of(ref)
         logs[ref.channel] = known_log(log_id, starts[1:], value, marks)
-
-
-def read_call(
-    thread_id: str, ns: str | None, found: str, before: str, last_ns: str | None, limit: int, ttl: Argument = ""
-) -> Call:
-    """Return the call that reads checkpoints with their values and writes; with `ttl` the thread lives on as long."""
-    args = (
-        "all" if ns is None else "one",
-        escape(ns or ""),
-        escape(found),
-        escape(before),
-        escape(last_ns or ""),
-        limit,
-        "0" if last_ns is None else "1",
-        ttl,
-    )
-    return Call(scripts.READ, thread_id, args)
 
 
 def _pairs(flat: Sequence[Any]) -> dict[bytes, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from ._codec import FORMAT, lease_key, thread_keys
+from ._codec import FORMAT, escape, lease_key, thread_keys
 
 
 def _text(name: str) -> str:
@@ -99,3 +99,20 @@ class Call:
 
 Reply = Any
 """What a server answers; the shape of each script's answer is in its first lines."""
+
+
+def read_call(
+    thread_id: str, ns: str | None, found: str, before: str, last_ns: str | None, limit: int, ttl: Argument = ""
+) -> Call:
+    """Return the call that reads checkpoints with their values and writes; with `ttl` the thread lives on as long."""
+    args = (
+        "all" if ns is None else "one",
+        escape(ns or ""),
+        escape(found),
+        escape(before),
+        escape(last_ns or ""),
+        limit,
+        "0" if last_ns is None else "1",
+        ttl,
+    )
+    return Call(READ, thread_id, args)

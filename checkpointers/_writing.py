@@ -39,9 +39,9 @@ from ._codec import (
 from ._logs import LEAST, Log, known_log, longer, new_log
 from ._marks import marks_of
 from ._moving import moved
-from ._reading import read_call, whole
+from ._reading import whole
 from ._removal import RemovalPlans
-from ._scripts import Argument, Call
+from ._scripts import Argument, Call, read_call
 from ._sealing import log_seal_of, metadata_of, task_head, task_of
 from ._upgrade import OLD, upgraded
 from .errors import ThreadConflict, ThreadFormatUnknown, ValueNotStorable

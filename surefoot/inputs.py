@@ -24,6 +24,7 @@ from state.strict import nearest
 from surefoot.cells import number_fields, plain_number
 from surefoot.errors import UsageError
 from surefoot.folders import LeftOut, files_of, refuse_endless
+from surefoot.json_texts import load_json, read_array
 from surefoot.tables import delimiter_of, looks_like_csv, read_csv
 from surefoot.words import one_line
 
@@ -230,29 +231,12 @@ def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
         yield number, line.removeprefix("\ufeff") if number == 1 else line
 
 
-def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
-_decoder = json.JSONDecoder(parse_constant=_constant)
-
-
-def _load(text: str) -> Any:
-    """Parse a JSON text; raises `ValueError` with a short reason."""
-    try:
-        return _decoder.decode(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"no valid JSON ({error.msg.lower()}, column {error.colno})") from None
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
 def _jsonl(lines: Iterator[tuple[int, str]]) -> Iterator[Raw]:
     for number, line in lines:
         if not line.strip():
             continue
         try:
-            yield number, _load(line)
+            yield number, load_json(line)
         except ValueError as error:
             yield number, BadLine(number, str(error))
 
@@ -260,13 +244,13 @@ def _jsonl(lines: Iterator[tuple[int, str]]) -> Iterator[Raw]:
 def _parse(text: str, name: str, pipeline: Pipeline) -> Iterator[Raw]:
     """Parse an array of objects, one object, JSON Lines, or a table whose header has an `id`."""
     if text.lstrip().startswith("["):
-        yield from _array(text, name)
+        yield from read_array(text, name)
         return
     if looks_like_csv(text):
         yield from _csv(text, name, pipeline)
         return
     try:
-        whole = _load(text)
+        whole = load_json(text)
     except ValueError:
         # Split at newlines only: a text may hold other line separators.
         yield from _jsonl(enumerate(text.split("\n"), 1))
@@ -290,39 +274,6 @@ def _way_out(list_name: str, file: str) -> str:
     named = json.dumps(list_name)
     path = f".{list_name}[]" if list_name.isascii() and list_name.isidentifier() else f".[{named}][]"
     return f"the list {named} in it; write one element a line: {shlex.join(['jq', '-c', path, file])} > items.jsonl"
-
-
-def _array(text: str, name: str) -> Iterator[Raw]:
-    """Yield the elements of an array with the lines they begin at; raises `UsageError` where it is broken."""
-    line, counted = 1, 0
-    try:
-        for position, value in _elements(text):
-            line, counted = line + text.count("\n", counted, position), position
-            yield line, value
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{name}, line {error.lineno}: no valid JSON ({error.msg.lower()})") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name}: no valid JSON ({error or 'nested too deeply'})") from None
-
-
-def _elements(text: str) -> Iterator[tuple[int, Any]]:
-    position = _skip(text, text.index("[") + 1)
-    while text[position : position + 1] != "]":
-        value, end = _decoder.raw_decode(text, position)
-        yield position, value
-        position = _skip(text, end)
-        if text[position : position + 1] == ",":
-            position = _skip(text, position + 1)
-        elif text[position : position + 1] != "]":
-            raise json.JSONDecodeError("Expecting ',' or ']'", text, position)
-    if _skip(text, position + 1) != len(text):
-        raise json.JSONDecodeError("Extra data after the array", text, position + 1)
-
-
-def _skip(text: str, position: int) -> int:
-    while position < len(text) and text[position] in " \t\r\n":
-        position += 1
-    return position
 
 
 def _csv(text: str, name: str, pipeline: Pipeline) -> Iterator[Raw]:
