@@ -13,6 +13,7 @@
     └── CallError               one attempt failed; a step records it and the retry node decides
         ├── Throttled           429 and its kin; carries the wait that the endpoint asked for
         │   └── HeldBack        nothing was sent: the endpoint had asked for rest, or had no place free
+        │       └── ThrottledLocally  the endpoint refuses most requests, so this one was held back
         ├── Transient           5xx, broken connections: the same call may succeed later
         ├── CallTimeout         no answer within the time limit
         ├── InvalidOutput       an answer that does not fit the schema
@@ -104,6 +105,12 @@ class HeldBack(Throttled):
     """The guard sent nothing: the endpoint had asked for rest, or had no place free. It uses up no retry."""
 
 
+class ThrottledLocally(HeldBack):
+    """The endpoint refuses most requests, and this one was held back in proportion. It uses up no retry."""
+
+    outcome = "throttled_locally"
+
+
 class Transient(CallError):
     """The endpoint or the connection failed; the same call may succeed later."""
 
@@ -164,7 +171,7 @@ class BreakerOpen(CallError):
 class RetriesSpent(CallError):
     """So many calls to the endpoint fail that retries would only add to its load."""
 
-    outcome = "breaker_open"
+    outcome = "retry_budget_spent"
     retryable = False
 
 

@@ -22,6 +22,8 @@ Outcome = Literal[
     "truncated",
     "over_budget",
     "breaker_open",
+    "throttled_locally",
+    "retry_budget_spent",
     "permanent",
     "crashed",
 ]

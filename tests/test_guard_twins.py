@@ -30,15 +30,14 @@ LIMITS = st.builds(
     retry_deposit=st.sampled_from([0.2, 0.7]),
     retry_max=st.just(3),
     hedge_share=st.sampled_from([0.05, 0.5]),
-    breaker_window=st.just(6),
-    breaker_calls=st.just(3),
-    slow_call_s=st.sampled_from([None, 1]),
+    throttle_ratio=st.sampled_from([1, 2]),
+    breaker_failures=st.sampled_from([2, 4]),
+    breaker_unreached=st.just(2),
     same_call=st.sampled_from([2, 12]),
     usd_per_minute=st.sampled_from([None, 0.0001]),
     timeout_samples=st.sampled_from([3, 50]),
     timeout_floor_s=st.sampled_from([0.2, 1]),
     open_s=st.just(5),
-    longest_open_s=st.just(12),
     lease_s=st.sampled_from([1, 30]),
     ledger_s=st.just(60),
 )
@@ -75,13 +74,17 @@ class Twins(RuleBasedStateMachine):
         raw = self.client.eval(script(name).text, 1, self.base, str(self.now), json.dumps(ask))
         assert json.loads(raw) == json.loads(json.dumps(told)), (name, ask)
         self.compare_what_they_remember()
-        self.told.add(told["r"])
+        self.told |= {told["r"], told.get("why", told["r"])}
         self.told |= {note["e"] for note in told.get("notes", ())}
         return told
 
     def kept(self, *parts: str) -> dict[str, Any]:
         found = self.client.hgetall(":".join((self.base, *parts)))
-        return {k.decode(): v.decode() if k == b"window" else int(v) for k, v in found.items()}
+        return {k.decode(): v.decode() if k == b"last" else int(v) for k, v in found.items()}
+
+    def numbers(self, *parts: str) -> dict[str, int]:
+        found = self.client.zrange(":".join((self.base, *parts)), 0, -1, withscores=True)
+        return {k.decode(): int(score) for k, score in found}
 
     def compare_what_they_remember(self) -> None:
         for name, ep in self.memory.endpoints.items():
@@ -94,6 +97,11 @@ class Twins(RuleBasedStateMachine):
         for name, breaker in self.memory.breakers.items():
             known = asdict(breaker) | {"open": int(breaker.open)}
             assert known | self.kept("breaker", name) == known
+            assert breaker.flight == self.numbers("flight", name)
+            row = {f"{'ur'[reached]}{number}": number for number, reached in breaker.row.items()}
+            assert row == self.numbers("row", name)
+            share = {f"b{k}": n for k, n in breaker.began.items()} | {f"f{k}": n for k, n in breaker.failed.items()}
+            assert share == self.kept("share", name)
         for name, timing in self.memory.timings.items():
             known = {k: getattr(timing, k) for k in ("p99", "p95", "count", "lift")} | {"at": timing.computed_at}
             assert known | self.kept("timing", name) == known
@@ -122,19 +130,20 @@ class Twins(RuleBasedStateMachine):
         retry=st.sampled_from([0, 0, 1]),
         hedge=st.sampled_from([0, 0, 1]),
         timeout=st.sampled_from([500, 3000]),
+        dice=st.sampled_from([0, 400_000, 999_999]),
     )
     def come(self, **asked: Any) -> None:
         self.request(**asked)
 
     def request(self, ep: str, model: str, thread: str, tenant: str, worst: int, call: str, prompt: str, retry: int,
-                hedge: int, timeout: int) -> None:  # fmt: skip
+                hedge: int, timeout: int, dice: int) -> None:  # fmt: skip
         self.count += 1
         caps = [["day", self.day], [f"tenant:{tenant}", 60]] if self.day else []
         self.ask({
             "id": f"r{self.count:04}", "ep": ep, "model": model, "key": "k", "thread": thread, "worst": worst,
             "timeout": timeout, "ceiling": 2 * timeout, "lat": f"{model}|s|512", "call": call if thread else "",
             "prompt": prompt, "retry": retry, "hedge": hedge, "caps": caps, "ticket": 0, "waiting": 0,
-            "fresh": int(self.count % 7 == 0),
+            "fresh": int(self.count % 7 == 0), "dice": dice,
             "limits": self.limits,
         })  # fmt: skip
 
@@ -158,19 +167,21 @@ class Twins(RuleBasedStateMachine):
         retry_ms=st.sampled_from([0, 0, 2000, 90_000]),
         answer=st.sampled_from(["", '{"a":1.25}']),
         lost=st.sampled_from([0, 0, 1]),
+        unreached=st.sampled_from([0, 0, 1]),
     )
     def settle(self, data: st.DataObject, outcome: str, cost: int, latency: int, halt: str, retry_ms: int, answer: str,
-               lost: int) -> None:  # fmt: skip
+               lost: int, unreached: int) -> None:  # fmt: skip
         name = data.draw(st.sampled_from(self.open))
         self.open.remove(name)
         self.closed.append(name)
-        self.say(name, outcome, cost, latency, halt if outcome == "permanent" else "", retry_ms, answer, lost)
+        halt = halt if outcome == "permanent" else ""
+        self.say(name, outcome, cost, latency, halt, retry_ms, answer, lost, unreached if outcome == "transient" else 0)
 
     def say(self, name: str, outcome: str, cost: int, latency: int, halt: str, retry_ms: int, answer: str,
-            lost: int) -> dict[str, Any]:  # fmt: skip
+            lost: int, unreached: int = 0) -> dict[str, Any]:  # fmt: skip
         return self.both("settle", {
             "id": name, "outcome": outcome, "cost": cost, "latency": latency, "halt": halt, "error": "no" * bool(halt),
-            "retry_ms": retry_ms, "answer": answer, "lost": lost, "limits": self.limits,
+            "unreached": unreached, "retry_ms": retry_ms, "answer": answer, "lost": lost, "limits": self.limits,
         })  # fmt: skip
 
     @precondition(lambda self: self.closed)
@@ -197,9 +208,17 @@ def test_the_twins_answer_alike(any_server: Callable[[], Any]) -> None:
 
 DEEP = [
     Limits(concurrency="auto", concurrency_start=3, concurrency_max=6, timeout_samples=5, same_call=50),
-    Limits(concurrency=3, breaker_calls=5, breaker_window=10, open_s=4, longest_open_s=20, slow_call_s=1, same_call=50),
-    Limits(retry_reserve=3, retry_max=5, hedge_share=0.3, timeout_samples=5, usd_per_minute=0.002, lease_s=4),
-    Limits(concurrency=2, breaker_calls=4, breaker_failures=0.4, timeout_samples=5, same_call=4, ledger_s=60),
+    Limits(concurrency=3, breaker_failures=3, breaker_unreached=2, open_s=4, same_call=50, retry_reserve=3),
+    Limits(
+        retry_reserve=3,
+        retry_deposit=0.2,
+        retry_max=5,
+        hedge_share=0.3,
+        timeout_samples=5,
+        usd_per_minute=0.002,
+        lease_s=4,
+    ),
+    Limits(concurrency=2, breaker_failures=40, throttle_ratio=1, timeout_samples=5, same_call=4, ledger_s=60),
 ]
 
 
@@ -207,7 +226,7 @@ def test_long_stories_end_alike(any_server: Callable[[], Any]) -> None:
     told = set[str]().union(*(long_story(any_server, seed) for seed in range(8)))
     assert told == {
         "admitted", "replay", "wait", "halted", "runaway", "retries_spent", "hedges_spent", "open", "resting",
-        "spent_out", "left", "settled", "late", "breaker", "limit", "retries",
+        "spent_out", "left", "settled", "late", "breaker", "limit", "retries", "place", "money", "throttle",
     }  # fmt: skip
 
 
@@ -226,7 +245,7 @@ def long_story(any_server: Callable[[], Any], seed: int) -> set[str]:
                 dice.choice(["a:1", "a:1", "b:2"]), dice.choice("mmmn"), dice.choice(["", "t", "u", "v"]),
                 dice.choice("xy"), dice.choice([0, 10, 30]), dice.choice(["", "", "c1", "c2"]),
                 dice.choice(["", "p", "q"]), int(dice.random() < 0.1), int(dice.random() < 0.1),
-                dice.choice([500, 3000]),
+                dice.choice([500, 3000]), dice.randrange(1_000_000),
             )  # fmt: skip
         elif odds < 0.55 and one.waiting:
             one.ask(one.waiting[dice.choice(sorted(one.waiting))])
@@ -239,7 +258,7 @@ def long_story(any_server: Callable[[], Any], seed: int) -> set[str]:
             latency = int(dice.lognormvariate(5.5, 1.2))
             one.say(name, "permanent" if halt else outcome, dice.choice([0, 5, 10]), latency, halt,
                     dice.choice([0, 0, 0, 1500]), dice.choice(["", '{"a":1.25}']),
-                    int(dice.random() < 0.05))  # fmt: skip
+                    int(dice.random() < 0.05), int(outcome == "transient" and dice.random() < 0.3))  # fmt: skip
         else:
             one.now += dice.choice([1, 30, 300, 1100, 2500, 2500, 6000])
     one.teardown()
@@ -261,5 +280,8 @@ def test_the_scripts_use_the_constants_of_the_twin(scripts: list[Path]) -> None:
     from nodes.call.memory_state import WAITER_MS
 
     text = "".join(path.read_text() for path in scripts)
-    for number in (WAITER_MS, arithmetic.LATENCY_WINDOW_MS, arithmetic.GAMMA, arithmetic.RATE_SLICE_MS):
+    for number in (
+        WAITER_MS, arithmetic.LATENCY_WINDOW_MS, arithmetic.GAMMA, arithmetic.RATE_SLICE_MS, arithmetic.HEALTH_SLICE_MS,
+        arithmetic.DICE,
+    ):  # fmt: skip
         assert f"{number}" in text

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from nodes.call.chat import Answer
-from nodes.call.classify import EndpointRefusal, never_sent
+from nodes.call.classify import EndpointRefusal, never_connected, never_sent
 from nodes.call.guard import HaltScope, Settlement
 from nodes.call.prices import Price
 from nodes.errors import CallError, ConfigurationError
@@ -33,6 +33,8 @@ class Charge:
     error: str = ""
     retry_after: float | None = None
     """Seconds that the endpoint asked to wait."""
+    unreached: bool = False
+    """True when no connection to the endpoint was made."""
 
     @classmethod
     def of_answer(cls, answer: Answer, cost: Price, worst: int) -> Charge:
@@ -49,7 +51,10 @@ class Charge:
         halt = error.scope if isinstance(error, EndpointRefusal) else None
         wait = error.retry_after if isinstance(error, CallError) else None
         cost = 0 if nothing else worst
-        return cls(outcome, cost, unmetered=not nothing, halt=halt, error=str(error), retry_after=wait)
+        return cls(
+            outcome, cost, unmetered=not nothing, halt=halt, error=str(error), retry_after=wait,
+            unreached=never_connected(raw),
+        )  # fmt: skip
 
     def settlement(
         self, latency_s: float, timeout_s: float, *, answer: dict[str, Any] | None = None, lost: bool = False
@@ -68,5 +73,6 @@ class Charge:
             error=self.error,
             retry_after_s=self.retry_after,
             answer=answer,
+            unreached=self.unreached,
             lost=lost,
         )

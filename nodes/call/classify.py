@@ -80,7 +80,7 @@ def classify_error(
     if kinds & _FILTER:
         return Refused("a content filter withheld the answer")
     if kinds & _CONNECTIONS or isinstance(error, ConnectionError):
-        refused = _never_connected(error)
+        refused = never_connected(error)
         return Transient(f"cannot reach {where}" if refused else f"the connection to {where} broke")
     if isinstance(error, ValidationError | json.JSONDecodeError):
         return InvalidOutput(f"the answer does not fit: {type(error).__name__}")
@@ -227,7 +227,7 @@ def _host_in(error: BaseException) -> str:
         return "the endpoint"
 
 
-def _never_connected(error: BaseException) -> bool:
+def never_connected(error: BaseException) -> bool:
     """Tell whether no connection was made, so that nothing can have been sent."""
     seen: BaseException | None = error
     for _ in range(10):
@@ -244,4 +244,4 @@ def _never_connected(error: BaseException) -> bool:
 def never_sent(error: BaseException) -> bool:
     """Tell whether a failed request cannot have cost anything: refused with a status, or never sent."""
     status = getattr(error, "status_code", None)
-    return (isinstance(status, int) and status >= 400) or _never_connected(error)
+    return (isinstance(status, int) and status >= 400) or never_connected(error)

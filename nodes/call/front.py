@@ -5,7 +5,9 @@ The shared rules are behind two methods, `_shared_admit` and `_shared_settle`, w
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
 import threading
 import time
 import uuid
@@ -14,13 +16,13 @@ from typing import Any, Final
 
 from nodes import events
 from nodes.call import refusals
-from nodes.call.arithmetic import size_class
+from nodes.call.arithmetic import DICE, size_class
 from nodes.call.bell import Bell, Doorbells, Ear
 from nodes.call.budget import CommandBudget, command_budget
 from nodes.call.guard import Admission, Request, Settlement
 from nodes.call.hold import Hold, LocalCaps
 from nodes.call.limits import Limits, ms
-from nodes.errors import CallError, HeldBack, StopRun
+from nodes.errors import CallError, StopRun
 
 POLL_S: Final = 1.0
 """Longest sleep of a waiter; normally it is woken sooner. It also tells the others that the waiter lives."""
@@ -128,7 +130,8 @@ class GuardFront(ABC):
                     if isinstance(told, Admission):
                         granted = True
                         return told
-                    await self._wait(told, give_up_at, for_money, for_place)
+                    await self._wait(request, told, give_up_at, for_money, for_place)
+                    ask["dice"] = random.randrange(DICE)  # noqa: S311 - as above
         finally:
             if ask["waiting"] and not granted:
                 self._shared_leave(ask)
@@ -160,11 +163,15 @@ class GuardFront(ABC):
             raise refusals.error_of(told, request)
         return told
 
-    async def _wait(self, told: dict[str, Any], give_up_at: float, for_money: Ear, for_place: Ear) -> None:
+    async def _wait(
+        self, request: Request, told: dict[str, Any], give_up_at: float, for_money: Ear, for_place: Ear
+    ) -> None:
         left = give_up_at - time.monotonic()
         if left <= 0:
-            raise HeldBack(refusals.waited(told))
-        if told["why"] == "command":
+            raise refusals.error_of_wait(told, request)
+        if told["why"] == "throttle":
+            await asyncio.sleep(min(told["retry_ms"] / 1000, left))
+        elif told["why"] == "command":
             await for_money.heard(min(LOCAL_POLL_S, left))
         elif not await self._listen():
             await for_place.heard(min(POLL_S, left))
@@ -198,6 +205,7 @@ class GuardFront(ABC):
             "retry": int(request.retry),
             "hedge": int(request.hedge),
             "fresh": int(self._is_new(request)),
+            "dice": random.randrange(DICE),  # noqa: S311 - spreads requests, guards nothing
             "caps": caps,
             "ticket": 0,
             "waiting": 0,
@@ -215,6 +223,7 @@ class GuardFront(ABC):
             "error": settlement.error,
             "retry_ms": ms(settlement.retry_after_s or 0),
             "answer": json.dumps(settlement.answer, separators=(",", ":")) if keep else "",
+            "unreached": int(settlement.unreached),
             "lost": int(settlement.lost),
             "limits": self._limits.wire,
         }

@@ -96,6 +96,8 @@ class Settlement:
     """Seconds that the endpoint asked to wait."""
     answer: dict[str, Any] | None = None
     """The answer as JSON-able data, kept for a replay of the same call."""
+    unreached: bool = False
+    """True when no connection to the endpoint was made."""
     lost: bool = False
     """True for the slower of two hedged requests: it took at least its latency."""
 
@@ -113,8 +115,8 @@ class Guard(Protocol):
 
         Raises `ConfigurationError` for an endpoint that refused key or model, `BudgetSpent` when the cap of the command
         or a day is spent, `GuardUnavailable` when the shared state cannot be reached; and the `CallError`s `OverBudget`
-        (step or run), `Runaway`, `RetriesSpent`, `BreakerOpen` and `Throttled` (a place or money was not free until the
-        timeout, or the endpoint asked to be left alone).
+        (step or run), `Runaway`, `RetriesSpent`, `BreakerOpen`, `ThrottledLocally` (the endpoint refuses most requests)
+        and `Throttled` (a place or money was not free until the timeout, or the endpoint asked to be left alone).
         """
         ...
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nodes.call import arithmetic as calc
-from nodes.call.memory_state import REMEMBERED, BreakerState, Record, Shared, Timing
+from nodes.call.memory_state import REMEMBERED, Record, Shared, Timing
 from nodes.call.memory_turn import Answer, Turn, halt_names
 
 
@@ -17,7 +17,7 @@ class Admitting(Turn):
     def __init__(self, shared: Shared, now: int, ask: dict[str, Any]) -> None:
         super().__init__(shared, now, ask)
         self.endpoint = shared.endpoint(ask["ep"], self.limits)
-        self.breaker: BreakerState = shared.breakers[f"{ask['ep']}|{ask['model']}"]
+        self.breaker = self.breaker_of(ask)
         self.timing: Timing = shared.timings[ask["lat"]]
         self.halts = [halt for name in halt_names(ask) if (halt := shared.halts.get(name)) is not None]
         day = datetime.fromtimestamp(now / 1000, UTC).date().isoformat()
@@ -37,7 +37,7 @@ class Admitting(Turn):
             refusal = self._crowded()
             if refusal is not None and refusal["r"] == "wait":
                 return self.answer(**refusal)
-            refusal = refusal or self._unpaid()
+            refusal = refusal or self._throttled() or self._unpaid()
         if refusal is None:
             return self._admit()
         self._leave()
@@ -76,11 +76,28 @@ class Admitting(Turn):
         breaker = self.breaker
         if not breaker.open:
             return None
-        if self.now < breaker.until:
-            return {"r": "open", "retry_ms": breaker.until - self.now}
+        wait = breaker.until - self.now
         if self.now < breaker.probe_until:
-            return {"r": "open", "retry_ms": min(1000, breaker.probe_until - self.now)}
-        return None
+            wait = min(1000, breaker.probe_until - self.now)
+        if wait <= 0:
+            return None
+        began, failed = breaker.shares(self.now)
+        return {"r": "open", "retry_ms": wait, "began": began, "failed": failed, "last": breaker.last}
+
+    def _throttled(self) -> Answer | None:
+        breaker, dice = self.breaker, self.ask["dice"]
+        if breaker.open:
+            return None
+        began, failed = breaker.shares(self.now)
+        if not calc.throttled(began, failed, self.limits["throttle_ratio"], dice):
+            return None
+        if self.ask["hedge"]:
+            return {"r": "hedges_spent"}
+        wait = calc.throttle_wait(began, failed, dice)
+        return {
+            "r": "wait", "why": "throttle", "ticket": 0, "retry_ms": wait, "began": began, "failed": failed,
+            "last": breaker.last,
+        }  # fmt: skip
 
     def _resting(self) -> Answer | None:
         left = self.endpoint.rest - self.now
@@ -142,9 +159,9 @@ class Admitting(Turn):
             sent.append(now)
             del sent[: -limits["same_call"]]
         self._pay_tokens()
-        probe = self.breaker.open
+        probe, seq = self.breaker.open, self.breaker.begin(ask["id"], now)
         if probe:
-            self.breaker.era += 1
+            self.breaker.probe = seq
             self.breaker.probe_until = now + timeout + limits["probe_ms"]
             self.notes.append({"e": "breaker", "before": "open", "after": "half_open", "why": "probe"})
         expires = now + timeout + limits["lease_ms"]
@@ -156,7 +173,7 @@ class Admitting(Turn):
             "r": "admitted", "timeout": timeout, "p95": self.timing.p95 if learned else 0, "probe": int(probe),
         }  # fmt: skip
         keys = [key for key, _name, _limit in self.caps]
-        self.shared.records[ask["id"]] = Record(ask, reply, now, expires, self.breaker.era, probe, keys)
+        self.shared.records[ask["id"]] = Record(ask, reply, now, expires, seq, probe, keys)
         heapq.heappush(self.shared.leases, (expires, ask["id"]))
         self._forget_expired()
         return self.answer(**reply)

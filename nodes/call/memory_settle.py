@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from nodes.call import arithmetic as calc
-from nodes.call.memory_state import BreakerState, EndpointState, Halt, Record, Shared, Timing
+from nodes.call.memory_breaker import BreakerState
+from nodes.call.memory_state import EndpointState, Halt, Record, Shared, Timing
 from nodes.call.memory_turn import Answer, Turn, halt_names
 
 
@@ -33,8 +34,8 @@ class Settling(Turn):
         if record.expired:
             return self.answer("late")
         endpoint = shared.endpoint(request["ep"], self.limits)
-        self._learn_tokens(endpoint, request)
-        self._learn_breaker(shared.breakers[f"{request['ep']}|{request['model']}"], record)
+        self._learn_tokens(endpoint)
+        self._learn_breaker(self.breaker_of(request), record)
         self._learn_limit(endpoint, record)
         self._learn_latency(shared.timings[request["lat"]], record)
         self.free(record)
@@ -61,47 +62,36 @@ class Settling(Turn):
         if said["outcome"] == "ok":
             halts.pop(of_model, None)
 
-    def _learn_tokens(self, endpoint: EndpointState, request: dict[str, Any]) -> None:
-        if self.ask["outcome"] == "ok" and not request["retry"]:
+    def _learn_tokens(self, endpoint: EndpointState) -> None:
+        if self.ask["outcome"] == "ok":
             before = endpoint.tokens
             endpoint.tokens = min(before + self.limits["retry_deposit"], max(self.limits["retry_max"], before))
             if before < 1000 <= endpoint.tokens:
                 self.notes.append({"e": "retries", "empty": 0})
 
     def _learn_breaker(self, breaker: BreakerState, record: Record) -> None:
-        outcome, limits = self.ask["outcome"], self.limits
-        if record.era != breaker.era:
-            return
-        failed = outcome in calc.FAILING
-        if not failed and outcome not in calc.WORKING:
-            if record.probe:
+        outcome, limits, name = self.ask["outcome"], self.limits, record.ask["id"]
+        probing = breaker.open and record.seq == breaker.probe
+        if outcome in calc.WORKING:
+            if breaker.accept(name, record.seq):
+                self._note_breaker("half_open" if probing else "open", "closed", "a request was accepted")
+        elif outcome in calc.FAILING or (outcome == "permanent" and not self.ask["halt"]):
+            breaker.fail(name, record.seq, record.at, self.now, self.ask, limits["breaker_failures"])
+            if probing:
                 breaker.probe_until = 0
-            return
-        if record.probe:
-            self._end_probe(breaker, failed)
-            return
-        slow = 0 < limits["slow_ms"] <= self.ask["latency"]
-        breaker.window = (breaker.window + calc.breaker_mark(failed, slow))[-limits["breaker_window"] :]
-        why = calc.breaker_opens(
-            breaker.window, limits["breaker_calls"], limits["breaker_failures"], limits["breaker_slow"]
-        )
-        if why:
-            breaker.open, breaker.window, breaker.probe_until = True, "", 0
-            breaker.backoff = limits["open_ms"]
-            breaker.until = self.now + breaker.backoff
-            breaker.era += 1
-            self.notes.append({"e": "breaker", "before": "closed", "after": "open", "why": why})
-
-    def _end_probe(self, breaker: BreakerState, failed: bool) -> None:
-        breaker.era += 1
-        breaker.probe_until = 0
-        if failed:
-            breaker.backoff = min(breaker.backoff * 2, self.limits["longest_open_ms"])
-            breaker.until = self.now + breaker.backoff
-            self.notes.append({"e": "breaker", "before": "half_open", "after": "open", "why": "probe failed"})
+                breaker.until = self.now + calc.probe_wait(limits["open_ms"], record.ask["dice"])
+                self._note_breaker("half_open", "open", "the probe failed")
+            elif not breaker.open and breaker.down(limits["breaker_failures"], limits["breaker_unreached"]):
+                breaker.open, breaker.probe_until = True, 0
+                breaker.until = self.now + calc.probe_wait(limits["open_ms"] // 4, record.ask["dice"])
+                self._note_breaker("closed", "open", "nothing was accepted")
         else:
-            breaker.open, breaker.window, breaker.backoff, breaker.until = False, "", 0, 0
-            self.notes.append({"e": "breaker", "before": "half_open", "after": "closed", "why": "probe answered"})
+            breaker.forget(name, record.seq, record.at)
+            if probing:
+                breaker.probe_until = 0
+
+    def _note_breaker(self, before: str, after: str, why: str) -> None:
+        self.notes.append({"e": "breaker", "before": before, "after": after, "why": why})
 
     def _learn_limit(self, endpoint: EndpointState, record: Record) -> None:
         outcome, limits = self.ask["outcome"], self.limits

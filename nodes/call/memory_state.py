@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from nodes.call.arithmetic import LATENCY_WINDOW_MS
+from nodes.call.memory_breaker import BreakerState
 
 WAITER_MS: Final = 3000
 """A waiter that has not asked again for so long is dead: the living ask at least every second."""
@@ -81,19 +82,6 @@ class EndpointState:
 
 
 @dataclass
-class BreakerState:
-    """The circuit breaker of one model at one endpoint."""
-
-    open: bool = False
-    until: int = 0
-    backoff: int = 0
-    probe_until: int = 0
-    era: int = 0
-    """Raised by every change and every probe: it fences off what was admitted before."""
-    window: str = ""
-
-
-@dataclass
 class Timing:
     """Latencies of one kind of call."""
 
@@ -143,7 +131,8 @@ class Record:
     reply: dict[str, Any]
     at: int
     expires: int
-    era: int
+    seq: int
+    """Number of the request at its endpoint and model, by when it began."""
     probe: bool
     caps: list[str]
     expired: bool = False

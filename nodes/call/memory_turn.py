@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nodes.call.memory_breaker import BreakerState
 from nodes.call.memory_state import WAITER_MS, WOKEN_AT_ONCE, EndpointState, Record, Shared
 
 Answer = dict[str, Any]
@@ -39,6 +40,7 @@ class Turn:
         for cap in record.caps:
             self.shared.caps[cap].held -= record.ask["worst"]
             self.shared.caps[cap].spent += record.ask["worst"]
+        self.breaker_of(record.ask).forget(record.ask["id"], record.seq, record.at)
         self.free(record)
 
     def free(self, record: Record) -> None:
@@ -50,6 +52,10 @@ class Turn:
             for waiter in [w for w, at in self.shared.short.items() if at < self.now - WAITER_MS]:
                 del self.shared.short[waiter]
             self.wake += sorted(self.shared.short, key=lambda w: (self.shared.short[w], w))[:WOKEN_AT_ONCE]
+
+    def breaker_of(self, ask: dict[str, Any]) -> BreakerState:
+        """Return throttle and breaker of a request's model at its endpoint."""
+        return self.shared.breakers[f"{ask['ep']}|{ask['model']}"]
 
     def wake_line(self, endpoint: EndpointState) -> None:
         """Wake those in line for whom there is a place."""

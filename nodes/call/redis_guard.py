@@ -154,7 +154,9 @@ class RedisGuard(GuardFront):
             return
         if told["r"] == "admitted":
             said = {"id": ask["id"], "outcome": "cancelled", "cost": 0, "latency": 0, "halt": "", "error": ""}
-            await self._deliver(said | {"retry_ms": 0, "answer": "", "lost": 0, "limits": self.limits.wire})
+            await self._deliver(
+                said | {"retry_ms": 0, "answer": "", "unreached": 0, "lost": 0, "limits": self.limits.wire}
+            )
         elif told["r"] == "wait":
             # Leaving before the answer has come could be overtaken by the question.
             self._shared_leave(ask)

@@ -61,13 +61,17 @@ if ask.retry == 1 and tokens < 1000 then return refuse('retries_spent') end
 if ask.hedge == 1 and hedges < 1000 then return refuse('hedges_spent') end
 
 -- Circuit breaker.
-local br = key('breaker', ask.ep .. '|' .. ask.model)
-local b = call('HMGET', br, 'open', 'until', 'probe_until', 'era')
-local open, era = b[1] == '1', num(b[4], 0)
+local br = health('breaker', ask.ep, ask.model)
+local b = call('HMGET', br, 'open', 'until', 'probe_until', 'last')
+local open, last = b[1] == '1', b[4] or ''
 if open then
   local until_, probe_until = num(b[2], 0), num(b[3], 0)
-  if now < until_ then return refuse('open', {retry_ms = until_ - now}) end
-  if now < probe_until then return refuse('open', {retry_ms = math.min(1000, probe_until - now)}) end
+  local left = until_ - now
+  if now < probe_until then left = math.min(1000, probe_until - now) end
+  if left > 0 then
+    local began, failed = shares(ask.ep, ask.model)
+    return refuse('open', {retry_ms = left, began = began, failed = failed, last = last})
+  end
 end
 
 -- An endpoint that asked to be left alone.
@@ -90,6 +94,17 @@ if places > 0 then
     call('PEXPIRE', queue, DAY_MS)
     call('PEXPIRE', seen, DAY_MS)
     return answer('wait', {why = 'place', ticket = ticket})
+  end
+end
+
+-- Throttle: refuse in proportion to how much the endpoint refuses.
+if not open then
+  local began, failed = shares(ask.ep, ask.model)
+  local odds = (began * 1000 - limits.throttle_ratio * (began - failed)) * DICE
+  if began >= 10 and ask.dice * (began + 1) * 1000 < odds then
+    if ask.hedge == 1 then return refuse('hedges_spent') end
+    local left = math.floor((100 + math.floor(900 * failed / began)) * (DICE / 2 + ask.dice) / DICE)
+    return refuse('wait', {why = 'throttle', ticket = 0, retry_ms = left, began = began, failed = failed, last = last})
   end
 end
 
@@ -154,11 +169,15 @@ if ask.retry == 1 then
   if tokens < 1000 then notes[#notes + 1] = {e = 'retries', empty = 1} end
 end
 call('PEXPIRE', ep, 30 * DAY_MS)
+local seq = call('HINCRBY', br, 'seq', 1)
+local flight, share = health('flight', ask.ep, ask.model), health('share', ask.ep, ask.model)
+call('ZADD', flight, int(seq), ask.id)
+call('HINCRBY', share, 'b' .. int(slice(now)), 1)
 if open then
-  era = era + 1
-  call('HSET', br, 'era', int(era), 'probe_until', int(now + timeout + limits.probe_ms))
+  call('HSET', br, 'probe', int(seq), 'probe_until', int(now + timeout + limits.probe_ms))
   notes[#notes + 1] = {e = 'breaker', before = 'open', after = 'half_open', why = 'probe'}
 end
+for _, k in ipairs({br, flight, share}) do call('PEXPIRE', k, DAY_MS) end
 local expires = now + timeout + limits.lease_ms
 call('ZADD', key('slots', ask.ep), int(expires), ask.id)
 call('PEXPIRE', key('slots', ask.ep), DAY_MS)
@@ -170,6 +189,7 @@ local reply = {timeout = timeout, p95 = learned and num(t[2], 0) or 0, probe = o
 call('ZADD', key('leases'), int(expires), ask.id)
 keep({
   id = ask.id, ep = ask.ep, model = ask.model, key = ask.key, thread = ask.thread, call = ask.call, lat = ask.lat,
-  worst = ask.worst, retry = ask.retry, caps = caps, at = now, timeout = timeout, era = era, reply = reply,
+  worst = ask.worst, retry = ask.retry, caps = caps, at = now, timeout = timeout, seq = seq, dice = ask.dice,
+  reply = reply,
 }, timeout + limits.lease_ms + DAY_MS)
 return answer('admitted', {timeout = reply.timeout, p95 = reply.p95, probe = reply.probe})

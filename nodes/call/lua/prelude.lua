@@ -13,6 +13,7 @@ else
   now = tonumber(ARGV[1])
 end
 local DAY_MS, WAITER_MS = 86400000, 3000
+local SLICE_MS, SLICES, DICE = 5000, 6, 1000000
 local notes, wake = {}, {}
 
 local function int(x) return string.format('%.0f', x) end
@@ -67,18 +68,55 @@ local function keep(record, ms)
   call('SET', key('adm', record.id), cjson.encode(record), 'PX', int(ms))
 end
 
+-- Throttle and breaker of one model at one endpoint. The hash holds open, until, probe_until, probe, seq, accepted,
+-- since and last; `share` counts requests by the slice in which they began, `flight` and `row` hold their numbers.
+local function health(kind, ep, model) return key(kind, ep .. '|' .. model) end
+
+local function slice(ms) return math.floor(ms / SLICE_MS) end
+
+local function shares(ep, model)
+  local share, oldest = health('share', ep, model), slice(now) - SLICES
+  local all, began, failed = call('HGETALL', share), 0, 0
+  for i = 1, #all, 2 do
+    local what, index = string.match(all[i], '^(%a)(%d+)$')
+    if tonumber(index) <= oldest then
+      call('HDEL', share, all[i])
+    elseif what == 'b' then
+      began = began + tonumber(all[i + 1])
+    else
+      failed = failed + tonumber(all[i + 1])
+    end
+  end
+  return began, failed
+end
+
+-- An admission as it was stored; one of an earlier version has no number.
+local function record_of(text)
+  local record = cjson.decode(text)
+  record.seq, record.dice = record.seq or 0, record.dice or 0
+  return record
+end
+
+local function forget(record)
+  call('ZREM', health('flight', record.ep, record.model), record.id)
+  local share, index = health('share', record.ep, record.model), 'b' .. int(slice(record.at))
+  local since = get(health('breaker', record.ep, record.model), 'since', 0)
+  if record.seq > since and call('HEXISTS', share, index) == 1 then call('HINCRBY', share, index, -1) end
+end
+
 -- Admissions of dead processes: their places are freed, what they had reserved counts as spent.
 for _, id in ipairs(call('ZRANGEBYSCORE', key('leases'), '-inf', int(now), 'LIMIT', 0, 16)) do
   call('ZREM', key('leases'), id)
   local text = call('GET', key('adm', id))
   if text then
-    local record = cjson.decode(text)
+    local record = record_of(text)
     record.expired = 1
     for _, cap in ipairs(record.caps) do
       call('HINCRBY', cap, 'held', int(-record.worst))
       call('HINCRBY', cap, 'spent', int(record.worst))
     end
     keep(record, DAY_MS)
+    forget(record)
     free(record)
   end
 end

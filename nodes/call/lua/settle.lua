@@ -3,7 +3,8 @@
 
 local text = call('GET', key('adm', ask.id))
 if not text then return answer('unknown') end
-local record = cjson.decode(text)
+local record = record_of(text)
+record.id = ask.id
 call('DEL', key('adm', ask.id))
 call('ZREM', key('leases'), ask.id)
 local outcome, expired = ask.outcome, record.expired == 1
@@ -47,55 +48,78 @@ if expired then return answer('late') end
 
 -- Retry budget.
 local ep = ep_key(record.ep)
-if outcome == 'ok' and record.retry ~= 1 then
+if outcome == 'ok' then
   local before = get(ep, 'tokens', limits.retry_reserve)
   local after = math.min(before + limits.retry_deposit, math.max(limits.retry_max, before))
   if after ~= before then call('HSET', ep, 'tokens', int(after)) end
   if before < 1000 and after >= 1000 then notes[#notes + 1] = {e = 'retries', empty = 0} end
 end
 
--- Circuit breaker: what was admitted before its last change is fenced off.
-local working = {ok = 1, invalid_output = 1, truncated = 1, refused = 1, permanent = 1, gate_failed = 1}
-local failed = outcome == 'transient' or outcome == 'timeout'
-local br = key('breaker', record.ep .. '|' .. record.model)
-local b = call('HMGET', br, 'era', 'window', 'backoff')
-local era, window, probe = num(b[1], 0), b[2] or '', record.reply.probe == 1
-local function share(letters)
-  local _, n = string.gsub(window, '[' .. letters .. ']', '')
-  return 100 * n
+-- Throttle and circuit breaker.
+local working = {ok = 1, invalid_output = 1, truncated = 1, refused = 1, gate_failed = 1}
+local failing = outcome == 'transient' or outcome == 'timeout'
+local br, share = health('breaker', record.ep, record.model), health('share', record.ep, record.model)
+local flight, row = health('flight', record.ep, record.model), health('row', record.ep, record.model)
+local b = call('HMGET', br, 'open', 'probe', 'seq', 'accepted', 'since')
+local open, accepted, since = b[1] == '1', num(b[4], 0), num(b[5], 0)
+local probing = open and record.seq == num(b[2], 0)
+local function note(before, after, why) notes[#notes + 1] = {e = 'breaker', before = before, after = after, why = why} end
+local function wait_for(every) return int(now + math.floor(every * (DICE / 2 + record.dice) / DICE)) end
+
+-- The failures in a row before the first request that is under way; `u` marks those that never reached the endpoint.
+local function down()
+  local first = call('ZRANGEBYSCORE', flight, '(' .. int(accepted), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  local before = first[2] and '(' .. first[2] or '+inf'
+  local found, unreached = call('ZRANGEBYSCORE', row, '(' .. int(accepted), before), 0
+  for _, name in ipairs(found) do
+    if string.sub(name, 1, 1) == 'u' then unreached = unreached + 1 end
+  end
+  return #found >= limits.breaker_failures or (#found >= limits.breaker_unreached and unreached == #found)
 end
-if record.era == era then
-  if not failed and not working[outcome] then
-    if probe then call('HSET', br, 'probe_until', 0) end
-  elseif probe and failed then
-    local backoff = math.min(num(b[3], limits.open_ms) * 2, limits.longest_open_ms)
-    call('HSET', br, 'era', int(era + 1), 'probe_until', 0, 'backoff', int(backoff), 'until', int(now + backoff))
-    notes[#notes + 1] = {e = 'breaker', before = 'half_open', after = 'open', why = 'probe failed'}
-  elseif probe then
-    call('HSET', br, 'era', int(era + 1), 'probe_until', 0, 'backoff', 0, 'until', 0, 'open', 0, 'window', '')
-    notes[#notes + 1] = {e = 'breaker', before = 'half_open', after = 'closed', why = 'probe answered'}
-  else
-    local slow = limits.slow_ms > 0 and ask.latency >= limits.slow_ms
-    local mark = failed and (slow and 'F' or 'f') or (slow and 's' or 'o')
-    window = string.sub(window .. mark, -limits.breaker_window)
-    local total, why = #window, nil
-    if total >= limits.breaker_calls then
-      if share('fF') >= limits.breaker_failures * total then
-        why = 'failures'
-      elseif share('sF') >= limits.breaker_slow * total then
-        why = 'slow'
+
+if working[outcome] then
+  call('ZREM', flight, ask.id)
+  local seq = record.seq
+  if open and seq > accepted then
+    seq = num(b[3], 0)
+    call('HSET', br, 'open', 0, 'until', 0, 'probe_until', 0, 'last', '', 'since', int(seq))
+    call('DEL', share)
+    note(probing and 'half_open' or 'open', 'closed', 'a request was accepted')
+  end
+  if seq > accepted then
+    call('HSET', br, 'accepted', int(seq))
+    call('ZREMRANGEBYSCORE', row, '-inf', int(seq))
+  end
+elseif failing or (outcome == 'permanent' and ask.halt == '') then
+  call('ZREM', flight, ask.id)
+  if record.seq > since then
+    if failing then
+      local index = slice(record.at)
+      if index <= slice(now) - SLICES then
+        -- It took longer than the throttle looks back: the news count from now on.
+        index = slice(now)
+        call('HINCRBY', share, 'b' .. int(index), 1)
       end
+      call('HINCRBY', share, 'f' .. int(index), 1)
     end
-    if why then
-      call('HSET', br, 'open', 1, 'window', '', 'probe_until', 0, 'backoff', int(limits.open_ms),
-        'until', int(now + limits.open_ms), 'era', int(era + 1))
-      notes[#notes + 1] = {e = 'breaker', before = 'closed', after = 'open', why = why}
-    else
-      call('HSET', br, 'window', window)
+    call('HSET', br, 'last', ask.error)
+    if record.seq > accepted then
+      call('ZADD', row, int(record.seq), (ask.unreached == 1 and 'u' or 'r') .. int(record.seq))
+      if call('ZCARD', row) > 4 * limits.breaker_failures then call('ZREMRANGEBYRANK', row, -1, -1) end
     end
   end
-  call('PEXPIRE', br, DAY_MS)
+  if probing then
+    call('HSET', br, 'probe_until', 0, 'until', wait_for(limits.open_ms))
+    note('half_open', 'open', 'the probe failed')
+  elseif not open and down() then
+    call('HSET', br, 'open', 1, 'probe_until', 0, 'until', wait_for(math.floor(limits.open_ms / 4)))
+    note('closed', 'open', 'nothing was accepted')
+  end
+else
+  forget(record)
+  if probing then call('HSET', br, 'probe_until', 0) end
 end
+for _, k in ipairs({br, share, flight, row}) do call('PEXPIRE', k, DAY_MS) end
 
 -- Rest, and the limit that adapts.
 if outcome == 'throttled' and ask.retry_ms > 0 then
@@ -168,6 +192,5 @@ if late or outcome == 'ok' or lost then
   call('PEXPIRE', timing, DAY_MS)
 end
 
-record.id = ask.id
 free(record)
 return answer('settled')

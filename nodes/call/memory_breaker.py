@@ -1,0 +1,107 @@
+"""Throttle and circuit breaker of one model at one endpoint, on the memory of one process.
+
+The twin of the parts of `lua/admit.lua` and `lua/settle.lua` that look at an endpoint's health. Both rules count a
+request by when it began, never by when it ended: in a burst that meets fast failures and slow answers, the failures are
+no verdict while the answers are still under way.
+
+- The throttle refuses locally in proportion to how much the endpoint refuses ("Handling Overload" in Google's "Site
+  Reliability Engineering", 2016): nothing while half of the requests are accepted, nearly all when none is.
+- The breaker opens only for an endpoint that is surely down: so many requests in a row, in the order in which they
+  began, were not accepted, with none of them still under way. Single probes go on steadily until one is accepted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from nodes.call import arithmetic as calc
+
+
+@dataclass
+class BreakerState:
+    """What is remembered about one model at one endpoint."""
+
+    open: bool = False
+    until: int = 0
+    """When the next probe may go."""
+    probe_until: int = 0
+    """When a probe under way is given up."""
+    probe: int = 0
+    """Sequence number of the last probe; only its failure puts the next one off."""
+    seq: int = 0
+    """Requests that began so far; each gets the next number."""
+    accepted: int = 0
+    """Highest number that was accepted."""
+    since: int = 0
+    """Number of the last request that began before the breaker closed: what happened until then is old news."""
+    last: str = ""
+    """The last failure, in words that are safe to store."""
+    began: dict[int, int] = field(default_factory=dict)
+    """Requests that began in each slice of time, by the slice's index."""
+    failed: dict[int, int] = field(default_factory=dict)
+    """Those of them that failed."""
+    flight: dict[str, int] = field(default_factory=dict)
+    """Numbers of the requests under way, by admission."""
+    row: dict[int, bool] = field(default_factory=dict)
+    """Numbers of the failures since `accepted`, and whether the endpoint was reached at all."""
+
+    def shares(self, now: int) -> tuple[int, int]:
+        """Return how many requests began lately, and how many of them failed; older slices are dropped."""
+        oldest = now // calc.HEALTH_SLICE_MS - calc.HEALTH_SLICES
+        for counts in (self.began, self.failed):
+            for old in [index for index in counts if index <= oldest]:
+                del counts[old]
+        return sum(self.began.values()), sum(self.failed.values())
+
+    def begin(self, admission: str, now: int) -> int:
+        """Count a request that is sent now; returns its number."""
+        self.seq += 1
+        self.flight[admission] = self.seq
+        index = now // calc.HEALTH_SLICE_MS
+        self.began[index] = self.began.get(index, 0) + 1
+        return self.seq
+
+    def forget(self, admission: str, seq: int, began_at: int) -> None:
+        """Take a request out whose end says nothing about the endpoint."""
+        self.flight.pop(admission, None)
+        index = began_at // calc.HEALTH_SLICE_MS
+        if seq > self.since and index in self.began:
+            self.began[index] -= 1
+
+    def accept(self, admission: str, seq: int) -> bool:
+        """Take note of an accepted request; returns whether it closes the breaker."""
+        self.flight.pop(admission, None)
+        closes = self.open and seq > self.accepted
+        if closes:
+            self.open, self.until, self.probe_until, self.last = False, 0, 0, ""
+            self.since = seq = self.seq
+            self.began.clear()
+            self.failed.clear()
+        self.accepted = max(self.accepted, seq)
+        self.row = {number: reached for number, reached in self.row.items() if number > self.accepted}
+        return closes
+
+    def fail(self, admission: str, seq: int, began_at: int, now: int, said: dict[str, Any], most: int) -> None:
+        """Take note of a failed request; `most` is the number of failures in a row that open the breaker."""
+        self.flight.pop(admission, None)
+        if seq <= self.since:
+            return
+        if said["outcome"] in calc.FAILING:
+            index, current = began_at // calc.HEALTH_SLICE_MS, now // calc.HEALTH_SLICE_MS
+            if index <= current - calc.HEALTH_SLICES:
+                # It took longer than the throttle looks back: the news count from now on.
+                index = current
+                self.began[index] = self.began.get(index, 0) + 1
+            self.failed[index] = self.failed.get(index, 0) + 1
+        self.last = said["error"]
+        if seq > self.accepted:
+            self.row[seq] = not said["unreached"]
+            if len(self.row) > calc.ROW_KEPT * most:
+                del self.row[max(self.row)]
+
+    def down(self, most: int, unreached: int) -> bool:
+        """Tell whether the endpoint is surely down: enough failures in a row before the first that is under way."""
+        first = min((seq for seq in self.flight.values() if seq > self.accepted), default=self.seq + 1)
+        row = [reached for seq, reached in self.row.items() if seq < first]
+        return len(row) >= most or (len(row) >= unreached and not any(row))
