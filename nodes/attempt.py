@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from langgraph.errors import GraphBubbleUp, InvalidUpdateError
 
 from nodes import events
 from nodes.call import Call, Usage, classify_error, get_guard, using_call
+from nodes.call.clock import AttemptClock
 from nodes.context import deadline_of, ladder_start
 from nodes.decide import summarise
 from nodes.errors import (
@@ -31,9 +32,6 @@ from nodes.policy import ResolvedPolicy
 from nodes.task import AnyTask
 from nodes.view import View
 from state import Attempt, Checked, Failure, Provenance, RunContext, RunState, Spend
-
-GRACE_S = 0.05
-"""Seconds that an attempt has beyond its request: the request tells better what it waited for."""
 
 REGENERATION_TEMPERATURE = 0.3
 """Added for each regeneration: an answer that a gate refused should not come back word for word."""
@@ -94,6 +92,7 @@ class Trial:
         self.first_choice = ladder_start(self.task, self.context)
         self.provider, _, named_model = self.entry.partition(":")
         self.model = named_model or self.context.model or ""
+        self.clock: AttemptClock | None = None
         self.started_at = time.time()
         deadlines = [at for at in (deadline_of(self.state, self.context), self.until) if at is not None]
         left = min(deadlines, default=math.inf) - self.started_at
@@ -151,7 +150,7 @@ class Trial:
             return self.failed(CallTimeout("the run's deadline passed before the attempt"), call)
         try:
             async with asyncio.timeout(self.timeout) as bound:
-                call.allow = self.extending(bound)
+                call.clock = self.clock = AttemptClock(bound, max(self.ceiling, self.timeout))
                 with using_call(call):
                     output = await self.task.run(self.provider, inputs, call)
             fields = self.task.fields(output)
@@ -169,18 +168,6 @@ class Trial:
         if not self.gated:
             call.shown.confirm()
         return self.succeeded(self.task.input_hash(inputs), fields, call.usage)
-
-    def extending(self, bound: asyncio.Timeout) -> Callable[[float], None]:
-        """Return what gives the attempt as much time as its request has, at most up to the ceiling."""
-        loop = asyncio.get_running_loop()
-        latest = loop.time() + max(self.ceiling, self.timeout)
-
-        def allow(seconds: float) -> None:
-            until = bound.when()
-            if until is not None and not bound.expired():
-                bound.reschedule(max(until, min(loop.time() + seconds + GRACE_S, latest)))
-
-        return allow
 
     def check(self, fields: Mapping[str, Any]) -> None:
         """Hold what is written against the state; raises `InvalidOutput` naming the first field that does not fit."""
@@ -217,13 +204,15 @@ class Trial:
 
     def close(self, usage: Usage, outcome: str, error: str = "", *, held: bool = False) -> dict[str, Any]:
         """Return the part of the update that every attempt writes."""
-        latency = time.time() - self.started_at
+        queued = self.clock.queued_s if self.clock is not None else 0.0
+        latency = time.time() - self.started_at - queued
         attempt = self.attempt.model_copy(
             update={
                 "model": usage.model or self.attempt.model,
                 "outcome": outcome,
                 "held": held,
                 "latency_ms": max(0, round(latency * 1000)),
+                "queued_ms": round(queued * 1000),
                 "timeout_ms": round(self.limit(usage) * 1000),
                 "tokens_in": usage.tokens_in,
                 "tokens_out": usage.tokens_out,

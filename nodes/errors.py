@@ -97,7 +97,7 @@ class CallError(SurefootError):
 class Throttled(CallError):
     """The endpoint limits the rate of calls."""
 
-    outcome = "throttled"
+    outcome: ClassVar[Outcome] = "throttled"
     retryable = True
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar, overload
@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from nodes.call import kept, prompts, tokens
 from nodes.call.asking import Asking
+from nodes.call.clock import Clock, NoClock
 from nodes.call.endpoint import (
     Endpoint,
     endpoint_for,
@@ -59,7 +60,7 @@ class Call:
         resent: bool | None = None,
         remember: bool = False,
         hedge: bool = False,
-        allow: Callable[[float], None] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.step = step
         self.thread = thread
@@ -79,8 +80,8 @@ class Call:
         """Whether answers are kept, so that a step that runs again after a crash does not pay for them again."""
         self.hedge = hedge
         """Whether a slow request may be sent a second time."""
-        self.allow = allow or (lambda _seconds: None)
-        """Told the time limit of each request as it begins, so that the attempt's own does not cut it short."""
+        self.clock: Clock = clock or NoClock()
+        """The time limit of the attempt, which its requests stop while they wait and extend when they begin."""
         self.feedback = feedback
         """Why the previous attempt or version was not good enough; told to the model at the end of the prompt."""
         self.temperature = temperature

@@ -139,10 +139,15 @@ class Limits:
 
 
 _AT_LEAST_ONE: Final = frozenset(
-    {
-        "concurrency", "concurrency_start", "concurrency_max", "throttle_ratio", "breaker_failures",
-        "breaker_unreached", "same_call",
-    }  # fmt: skip
+    (
+        "concurrency",
+        "concurrency_start",
+        "concurrency_max",
+        "throttle_ratio",
+        "breaker_failures",
+        "breaker_unreached",
+        "same_call",
+    )
 )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from nodes import events
 from nodes.call.charge import Charge
+from nodes.call.clock import Clock
 from nodes.call.current import get_guard
 from nodes.call.guard import Admission, Request
 from nodes.call.hedge import Try
@@ -40,15 +41,15 @@ class Passage:
 
 
 @asynccontextmanager
-async def passage(
-    request: Request, usage: Usage, allow: Callable[[float], None], one: Try | None = None
-) -> AsyncIterator[Passage]:
+async def passage(request: Request, usage: Usage, clock: Clock, one: Try | None = None) -> AsyncIterator[Passage]:
     """Admit a request, and settle it once however the block ends.
 
-    Raises what `Guard.admit` raises. `usage` is added to, `allow` told the time limit.
+    Raises what `Guard.admit` raises. `usage` is added to; `clock` stands still until the request is
+    admitted, and is given its time limit then.
     """
     guard = get_guard()
-    admission = await guard.admit(request)
+    with clock.queueing():
+        admission = await guard.admit(request)
     # Whatever ends this without an answer or a refusal may have been billed, so it starts as the worst case.
     way = Passage(admission, Charge("cancelled", request.worst_microusd, unmetered=True))
     if way.replay is not None:
@@ -61,7 +62,7 @@ async def passage(
     began = time.monotonic()
     usage.calls += 1
     usage.timeout_s = admission.timeout_s
-    allow(admission.timeout_s)
+    clock.allow(admission.timeout_s)
     if one is not None:
         one.admitted(admission)
         if one.hedge:
