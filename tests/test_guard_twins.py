@@ -93,10 +93,11 @@ class Twins(RuleBasedStateMachine):
             assert sorted(ep.slots) == [
                 k.decode() for k in sorted(self.client.zrange(f"{self.base}:slots:{name}", 0, -1))
             ]
-            assert ep.first_in_line(99) == [k.decode() for k in self.client.zrange(f"{self.base}:queue:{name}", 0, -1)]
+            assert ep.line.first(99) == [k.decode() for k in self.client.zrange(f"{self.base}:queue:{name}", 0, -1)]
         for name, breaker in self.memory.breakers.items():
-            known = asdict(breaker) | {"open": int(breaker.open)}
+            known = asdict(breaker) | {"open": int(breaker.open), "turns": breaker.line.tickets}
             assert known | self.kept("breaker", name) == known
+            assert breaker.line.first(999) == list(self.numbers("line", name))
             assert breaker.flight == self.numbers("flight", name)
             row = {f"{'ur'[reached]}{number}": number for number, reached in breaker.row.items()}
             assert row == self.numbers("row", name)
@@ -117,7 +118,7 @@ class Twins(RuleBasedStateMachine):
             if name not in self.open:
                 self.open.append(name)
         elif told["r"] == "wait":
-            self.waiting[name] = ask | {"waiting": 1, "ticket": told["ticket"]}
+            self.waiting[name] = ask | {"waiting": 1, "ticket": told["ticket"], "turn": told["turn"]}
 
     @rule(
         ep=st.sampled_from(["a:1", "a:1", "b:2"]),
@@ -131,19 +132,20 @@ class Twins(RuleBasedStateMachine):
         hedge=st.sampled_from([0, 0, 1]),
         timeout=st.sampled_from([500, 3000]),
         dice=st.sampled_from([0, 400_000, 999_999]),
+        patient=st.sampled_from([0, 1]),
     )
     def come(self, **asked: Any) -> None:
         self.request(**asked)
 
     def request(self, ep: str, model: str, thread: str, tenant: str, worst: int, call: str, prompt: str, retry: int,
-                hedge: int, timeout: int, dice: int) -> None:  # fmt: skip
+                hedge: int, timeout: int, dice: int, patient: int) -> None:  # fmt: skip
         self.count += 1
         caps = [["day", self.day], [f"tenant:{tenant}", 60]] if self.day else []
         self.ask({
             "id": f"r{self.count:04}", "ep": ep, "model": model, "key": "k", "thread": thread, "worst": worst,
             "timeout": timeout, "ceiling": 2 * timeout, "lat": f"{model}|s|512", "call": call if thread else "",
             "prompt": prompt, "retry": retry, "hedge": hedge, "caps": caps, "ticket": 0, "waiting": 0,
-            "fresh": int(self.count % 7 == 0), "dice": dice,
+            "fresh": int(self.count % 7 == 0), "dice": dice, "patient": patient, "turn": 0,
             "limits": self.limits,
         })  # fmt: skip
 
@@ -227,6 +229,7 @@ def test_long_stories_end_alike(any_server: Callable[[], Any]) -> None:
     assert told == {
         "admitted", "replay", "wait", "halted", "runaway", "retries_spent", "hedges_spent", "open", "resting",
         "spent_out", "left", "settled", "late", "breaker", "limit", "retries", "place", "money", "throttle",
+        "endpoint", "budget",
     }  # fmt: skip
 
 
@@ -244,8 +247,8 @@ def long_story(any_server: Callable[[], Any], seed: int) -> set[str]:
             one.request(
                 dice.choice(["a:1", "a:1", "b:2"]), dice.choice("mmmn"), dice.choice(["", "t", "u", "v"]),
                 dice.choice("xy"), dice.choice([0, 10, 30]), dice.choice(["", "", "c1", "c2"]),
-                dice.choice(["", "p", "q"]), int(dice.random() < 0.1), int(dice.random() < 0.1),
-                dice.choice([500, 3000]), dice.randrange(1_000_000),
+                dice.choice(["", "p", "q"]), int(dice.random() < 0.2), int(dice.random() < 0.1),
+                dice.choice([500, 3000]), dice.randrange(1_000_000), dice.randrange(2),
             )  # fmt: skip
         elif odds < 0.55 and one.waiting:
             one.ask(one.waiting[dice.choice(sorted(one.waiting))])
@@ -277,7 +280,7 @@ def test_the_scripts_are_files_of_the_package(scripts: list[Path]) -> None:
 
 
 def test_the_scripts_use_the_constants_of_the_twin(scripts: list[Path]) -> None:
-    from nodes.call.memory_state import WAITER_MS
+    from nodes.call.arithmetic import WAITER_MS
 
     text = "".join(path.read_text() for path in scripts)
     for number in (

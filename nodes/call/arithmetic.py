@@ -21,6 +21,9 @@ PERCENTILES_EVERY_MS: Final = 1000
 HIGHEST_LIFT_MS: Final = 3_600_000
 """Highest that timeouts in a row raise the next one, before the ceiling."""
 
+WAITER_MS: Final = 3000
+"""A waiter that has not asked again for so long is dead: the living ask at least every second."""
+
 RATE_SLICE_MS: Final = 5000
 RATE_SLICES: Final = 12
 """What a thread spends in a minute is added up in slices of 5 seconds."""
@@ -34,6 +37,13 @@ LEAST_HEALTH: Final = 10
 
 ROW_KEPT: Final = 4
 """Failures in a row that are remembered, as a multiple of those that open the breaker."""
+
+RAMP_START: Final = 5
+RAMP_STEP: Final = 2
+RAMP_MS: Final = 20_000
+RAMP_POLL_MS: Final = 200
+"""After an outage so many requests may be under way at first, two more for each that is accepted, for 20 seconds: those
+who waited come back in their order and not all at once. They ask again after a fifth of a second unless woken."""
 
 DICE: Final = 1_000_000
 """Random numbers are whole ones below this, thrown by who asks, so that both guards come to the same results."""

@@ -207,6 +207,8 @@ class GuardFront(ABC):
             "fresh": int(self._is_new(request)),
             "dice": random.randrange(DICE),  # noqa: S311 - spreads requests, guards nothing
             "caps": caps,
+            "patient": int(request.patience_s > 0),
+            "turn": 0,
             "ticket": 0,
             "waiting": 0,
             "limits": limits.wire,
@@ -231,7 +233,7 @@ class GuardFront(ABC):
     def _told(self, request: Request, ask: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
         """Take note of what an answer says beside its result: whom to wake, what changed."""
         if told["r"] == "wait":
-            ask["waiting"], ask["ticket"] = 1, told["ticket"]
+            ask["waiting"], ask["ticket"], ask["turn"] = 1, told["ticket"], told["turn"]
         elif "waiting" in ask:
             ask["waiting"] = 0
         self._doors.ring(told.get("wake") or ())

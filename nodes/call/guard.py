@@ -56,6 +56,9 @@ class Request:
     """Identifies the prompt without telling it; empty for one that is not counted."""
     retry: bool = False
     """Whether a request for the same purpose was sent before: a later attempt, a reask, a hedge."""
+    patience_s: float = 0.0
+    """Seconds that it waits for an endpoint that is down or refuses most requests; 0 does not wait for one that is
+    down."""
     hedge: bool = False
     """Whether the first request is still under way."""
 

@@ -32,7 +32,7 @@ class Admitting(Turn):
         if kept is not None and self.now - kept[0] <= self.limits["ledger_ms"]:
             self._leave()
             return self.answer("replay", answer=kept[1])
-        refusal = self._halted() or self._runaway() or self._unfunded() or self._broken() or self._resting()
+        refusal = self._halted() or self._runaway() or self._broken() or self._unfunded() or self._resting()
         if refusal is None:
             refusal = self._crowded()
             if refusal is not None and refusal["r"] == "wait":
@@ -40,7 +40,7 @@ class Admitting(Turn):
             refusal = refusal or self._throttled() or self._unpaid()
         if refusal is None:
             return self._admit()
-        self._leave()
+        self._leave(but_line=refusal["r"] == "wait" and refusal["why"] == "endpoint")
         if refusal.pop("short", False):
             self.shared.short[ask["id"]] = self.now
         return self.answer(**refusal)
@@ -68,21 +68,42 @@ class Admitting(Turn):
         return None
 
     def _unfunded(self) -> Answer | None:
-        if self.ask["retry"] and self.endpoint.tokens < 1000:
-            return {"r": "retries_spent"}
-        return {"r": "hedges_spent"} if self.ask["hedge"] and self.endpoint.hedges < 1000 else None
+        ask, endpoint = self.ask, self.endpoint
+        # A probe is no retry: without it nobody would find out that the endpoint works again.
+        if ask["retry"] and endpoint.tokens < 1000 and not self.breaker.open:
+            if not ask["patient"]:
+                return {"r": "retries_spent"}
+            began, failed = self.breaker.shares(self.now)
+            return {
+                "r": "wait", "why": "budget", "ticket": 0, "turn": 0, "retry_ms": 1000, "began": began,
+                "failed": failed, "last": self.breaker.last,
+            }  # fmt: skip
+        return {"r": "hedges_spent"} if ask["hedge"] and endpoint.hedges < 1000 else None
 
     def _broken(self) -> Answer | None:
-        breaker = self.breaker
-        if not breaker.open:
+        """Cut off an endpoint that is down, and let those who wait for it go step by step once it is back."""
+        breaker, ask = self.breaker, self.ask
+        room = breaker.room(self.now)
+        if not breaker.open and room is None:
             return None
-        wait = breaker.until - self.now
-        if self.now < breaker.probe_until:
-            wait = min(1000, breaker.probe_until - self.now)
-        if wait <= 0:
+        breaker.line.bury(self.now)
+        before = breaker.line.before(ask["turn"])
+        wait = calc.RAMP_POLL_MS
+        if breaker.open:
+            probing = breaker.probe_until - self.now
+            wait = min(1000, probing) if probing > 0 else breaker.until - self.now
+            room = int(wait <= 0)
+        if room is not None and before < room:
             return None
+        if ask["hedge"]:
+            return {"r": "hedges_spent"}
         began, failed = breaker.shares(self.now)
-        return {"r": "open", "retry_ms": wait, "began": began, "failed": failed, "last": breaker.last}
+        cause = {"began": began, "failed": failed, "last": breaker.last}
+        if breaker.open and not ask["patient"]:
+            return {"r": "open", "retry_ms": max(wait, 0), **cause}
+        turn = breaker.line.join(ask["id"], ask["turn"], self.now)
+        wait = min(max(wait, calc.RAMP_POLL_MS), 1000)
+        return {"r": "wait", "why": "endpoint", "ticket": 0, "turn": turn, "retry_ms": wait, **cause}
 
     def _throttled(self) -> Answer | None:
         breaker, dice = self.breaker, self.ask["dice"]
@@ -95,7 +116,7 @@ class Admitting(Turn):
             return {"r": "hedges_spent"}
         wait = calc.throttle_wait(began, failed, dice)
         return {
-            "r": "wait", "why": "throttle", "ticket": 0, "retry_ms": wait, "began": began, "failed": failed,
+            "r": "wait", "why": "throttle", "ticket": 0, "turn": 0, "retry_ms": wait, "began": began, "failed": failed,
             "last": breaker.last,
         }  # fmt: skip
 
@@ -108,17 +129,12 @@ class Admitting(Turn):
         places = self.places(endpoint)
         if not places:
             return None
-        endpoint.bury(self.now)
+        endpoint.line.bury(self.now)
         ticket = ask["ticket"]
-        before = sum(1 for t in endpoint.queue.values() if t < ticket) if ticket else len(endpoint.queue)
-        if len(endpoint.slots) + before < places:
+        if len(endpoint.slots) + endpoint.line.before(ticket) < places:
             return None
-        if not ticket:
-            endpoint.tickets += 1
-            ticket = endpoint.tickets
-        endpoint.queue[ask["id"]] = ticket
-        endpoint.seen[ask["id"]] = self.now
-        return {"r": "wait", "why": "place", "ticket": ticket}
+        ticket = endpoint.line.join(ask["id"], ticket, self.now)
+        return {"r": "wait", "why": "place", "ticket": ticket, "turn": ask["turn"]}
 
     def _unpaid(self) -> Answer | None:
         worst = self.ask["worst"]
@@ -129,15 +145,24 @@ class Admitting(Turn):
             if worst > left:
                 return {"r": "spent_out", "cap": name, "spent": cap.spent, "limit": limit}
             if worst > left - cap.held and full is None:
-                full = {"r": "wait", "why": "money", "ticket": self.ask["ticket"], "cap": name, "short": True}
+                full = {
+                    "r": "wait",
+                    "why": "money",
+                    "ticket": self.ask["ticket"],
+                    "turn": 0,
+                    "cap": name,
+                    "short": True,
+                }
         return full
 
-    def _leave(self) -> None:
+    def _leave(self, *, but_line: bool = False) -> None:
         """Stop waiting; whoever stood behind may be able to go."""
         if self.ask["waiting"]:
             self.shared.short.pop(self.ask["id"], None)
-            if self.endpoint.leave(self.ask["id"]):
+            if self.endpoint.line.leave(self.ask["id"]):
                 self.wake_line(self.endpoint)
+            if not but_line and self.breaker.line.leave(self.ask["id"]):
+                self.wake += self.breaker.next_in_line(self.now)
 
     def _timeout(self) -> int:
         ask, timing = self.ask, self.timing
@@ -149,7 +174,8 @@ class Admitting(Turn):
         ask, limits, endpoint, now = self.ask, self.limits, self.endpoint, self.now
         if ask["waiting"]:
             self.shared.short.pop(ask["id"], None)
-            endpoint.leave(ask["id"])
+            endpoint.line.leave(ask["id"])
+            self.breaker.line.leave(ask["id"])
         timeout = self._timeout()
         for halt in self.halts:
             # This call is the probe; if its process dies with it, another one tries after the same time.
@@ -184,7 +210,7 @@ class Admitting(Turn):
             endpoint.hedges -= 1000
         else:
             endpoint.hedges = min(endpoint.hedges + self.limits["hedge_deposit"], 10_000)
-        if self.ask["retry"]:
+        if self.ask["retry"] and not self.breaker.open:
             endpoint.tokens -= 1000
             if endpoint.tokens < 1000:
                 self.notes.append({"e": "retries", "empty": 1})
@@ -202,7 +228,7 @@ def admit(shared: Shared, now: int, ask: dict[str, Any]) -> Answer:
 
 
 def leave(shared: Shared, now: int, ask: dict[str, Any]) -> Answer:
-    """Take a waiter out of the line."""
+    """Take a waiter out of all lines."""
     turn = Admitting(shared, now, ask | {"waiting": 1})
     turn._leave()  # noqa: SLF001 - the same rules
     return turn.answer("left")

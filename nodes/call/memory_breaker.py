@@ -19,6 +19,43 @@ from nodes.call import arithmetic as calc
 
 
 @dataclass
+class WaitingLine:
+    """Requests that wait for one thing, in the order in which they came."""
+
+    tickets: int = 0
+    queue: dict[str, int] = field(default_factory=dict)
+    """Waiters and their place in the line."""
+    seen: dict[str, int] = field(default_factory=dict)
+    """When each waiter asked last."""
+
+    def join(self, waiter: str, ticket: int, now: int) -> int:
+        """Stand in line, with the ticket of before where there is one; returns the ticket."""
+        if not ticket:
+            self.tickets += 1
+            ticket = self.tickets
+        self.queue[waiter], self.seen[waiter] = ticket, now
+        return ticket
+
+    def leave(self, waiter: str) -> bool:
+        """Take a waiter out of the line; True when it stood there."""
+        self.seen.pop(waiter, None)
+        return self.queue.pop(waiter, None) is not None
+
+    def bury(self, now: int) -> None:
+        """Take dead waiters out of the line."""
+        for waiter in [w for w, at in self.seen.items() if at < now - calc.WAITER_MS]:
+            self.leave(waiter)
+
+    def before(self, ticket: int) -> int:
+        """Return how many stand before a ticket; all of them for one who comes without."""
+        return sum(1 for t in self.queue.values() if t < ticket) if ticket else len(self.queue)
+
+    def first(self, places: int) -> list[str]:
+        """Return those who may go when `places` are free."""
+        return sorted(self.queue, key=self.queue.__getitem__)[: max(0, places)]
+
+
+@dataclass
 class BreakerState:
     """What is remembered about one model at one endpoint."""
 
@@ -35,6 +72,9 @@ class BreakerState:
     """Highest number that was accepted."""
     since: int = 0
     """Number of the last request that began before the breaker closed: what happened until then is old news."""
+    closed_at: int = 0
+    recovered: int = 0
+    """Requests that were accepted since the breaker closed, while it lets more through step by step."""
     last: str = ""
     """The last failure, in words that are safe to store."""
     began: dict[int, int] = field(default_factory=dict)
@@ -45,6 +85,22 @@ class BreakerState:
     """Numbers of the requests under way, by admission."""
     row: dict[int, bool] = field(default_factory=dict)
     """Numbers of the failures since `accepted`, and whether the endpoint was reached at all."""
+
+    line: WaitingLine = field(default_factory=WaitingLine)
+    """Those who wait until the endpoint answers again."""
+
+    def room(self, now: int) -> int | None:
+        """Return how many more requests may begin, None for no bound: after an outage there is one for a while."""
+        if self.open or not self.since or now - self.closed_at >= calc.RAMP_MS:
+            return None
+        return (
+            calc.RAMP_START + calc.RAMP_STEP * self.recovered - sum(1 for n in self.flight.values() if n > self.since)
+        )
+
+    def next_in_line(self, now: int) -> list[str]:
+        """Return those of the line who may go now."""
+        room = self.room(now)
+        return [] if self.open else self.line.first(len(self.line.queue) if room is None else room)
 
     def shares(self, now: int) -> tuple[int, int]:
         """Return how many requests began lately, and how many of them failed; older slices are dropped."""
@@ -69,15 +125,18 @@ class BreakerState:
         if seq > self.since and index in self.began:
             self.began[index] -= 1
 
-    def accept(self, admission: str, seq: int) -> bool:
+    def accept(self, admission: str, seq: int, now: int) -> bool:
         """Take note of an accepted request; returns whether it closes the breaker."""
         self.flight.pop(admission, None)
         closes = self.open and seq > self.accepted
         if closes:
             self.open, self.until, self.probe_until, self.last = False, 0, 0, ""
             self.since = seq = self.seq
+            self.closed_at, self.recovered = now, 0
             self.began.clear()
             self.failed.clear()
+        elif seq > self.since and self.room(now) is not None:
+            self.recovered += 1
         self.accepted = max(self.accepted, seq)
         self.row = {number: reached for number, reached in self.row.items() if number > self.accepted}
         return closes

@@ -34,8 +34,8 @@ class Settling(Turn):
         if record.expired:
             return self.answer("late")
         endpoint = shared.endpoint(request["ep"], self.limits)
+        self._learn_breaker(self.breaker_of(request), record, endpoint)
         self._learn_tokens(endpoint)
-        self._learn_breaker(self.breaker_of(request), record)
         self._learn_limit(endpoint, record)
         self._learn_latency(shared.timings[request["lat"]], record)
         self.free(record)
@@ -69,11 +69,12 @@ class Settling(Turn):
             if before < 1000 <= endpoint.tokens:
                 self.notes.append({"e": "retries", "empty": 0})
 
-    def _learn_breaker(self, breaker: BreakerState, record: Record) -> None:
+    def _learn_breaker(self, breaker: BreakerState, record: Record, endpoint: EndpointState) -> None:
         outcome, limits, name = self.ask["outcome"], self.limits, record.ask["id"]
         probing = breaker.open and record.seq == breaker.probe
         if outcome in calc.WORKING:
-            if breaker.accept(name, record.seq):
+            if breaker.accept(name, record.seq, self.now):
+                endpoint.tokens = max(endpoint.tokens, limits["retry_reserve"])
                 self._note_breaker("half_open" if probing else "open", "closed", "a request was accepted")
         elif outcome in calc.FAILING or (outcome == "permanent" and not self.ask["halt"]):
             breaker.fail(name, record.seq, record.at, self.now, self.ask, limits["breaker_failures"])
@@ -89,6 +90,9 @@ class Settling(Turn):
             breaker.forget(name, record.seq, record.at)
             if probing:
                 breaker.probe_until = 0
+
+        if breaker.line.queue:
+            self.wake += breaker.next_in_line(self.now)
 
     def _note_breaker(self, before: str, after: str, why: str) -> None:
         self.notes.append({"e": "breaker", "before": before, "after": after, "why": why})

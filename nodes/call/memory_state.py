@@ -9,10 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from nodes.call.arithmetic import LATENCY_WINDOW_MS
-from nodes.call.memory_breaker import BreakerState
-
-WAITER_MS: Final = 3000
-"""A waiter that has not asked again for so long is dead: the living ask at least every second."""
+from nodes.call.memory_breaker import BreakerState, WaitingLine
 
 REAPED_AT_ONCE: Final = 16
 """Expired admissions that one request or settlement clears away."""
@@ -58,27 +55,10 @@ class EndpointState:
     """Successes since the limit was last raised."""
     cut_at: int = -1
     rest: int = 0
-    tickets: int = 0
     slots: dict[str, int] = field(default_factory=dict)
     """Admissions under way and when they expire."""
-    queue: dict[str, int] = field(default_factory=dict)
-    """Waiters and their place in the line."""
-    seen: dict[str, int] = field(default_factory=dict)
-    """When each waiter asked last."""
-
-    def leave(self, waiter: str) -> bool:
-        """Take a waiter out of the line; True when it stood there."""
-        self.seen.pop(waiter, None)
-        return self.queue.pop(waiter, None) is not None
-
-    def bury(self, now: int) -> None:
-        """Take dead waiters out of the line."""
-        for waiter in [w for w, at in self.seen.items() if at < now - WAITER_MS]:
-            self.leave(waiter)
-
-    def first_in_line(self, places: int) -> list[str]:
-        """Return those who may go when `places` are free, all for none too many."""
-        return sorted(self.queue, key=self.queue.__getitem__)[: max(0, places)]
+    line: WaitingLine = field(default_factory=WaitingLine)
+    """Those who wait for a place."""
 
 
 @dataclass

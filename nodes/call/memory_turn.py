@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from nodes.call.memory_breaker import BreakerState
-from nodes.call.memory_state import WAITER_MS, WOKEN_AT_ONCE, EndpointState, Record, Shared
+from nodes.call.arithmetic import WAITER_MS
+from nodes.call.memory_state import WOKEN_AT_ONCE, EndpointState, Record, Shared
 
 Answer = dict[str, Any]
 
@@ -59,8 +60,8 @@ class Turn:
 
     def wake_line(self, endpoint: EndpointState) -> None:
         """Wake those in line for whom there is a place."""
-        if endpoint.queue:
-            self.wake += endpoint.first_in_line(self.places(endpoint) - len(endpoint.slots))
+        if endpoint.line.queue:
+            self.wake += endpoint.line.first(self.places(endpoint) - len(endpoint.slots))
 
     def places(self, endpoint: EndpointState) -> int:
         """Return the concurrency limit; 0 for none."""

@@ -10,14 +10,14 @@ if ask.call ~= '' then
   if kept then
     local at, text = string.match(kept, '^(%d+):(.*)$')
     if now - tonumber(at) <= limits.ledger_ms then
-      if ask.waiting == 1 then leave(ask.ep, ask.id) end
+      if ask.waiting == 1 then leave(ask.ep, ask.model, ask.id) end
       return answer('replay', {answer = text})
     end
   end
 end
 
 local function refuse(r, more)
-  if ask.waiting == 1 then leave(ask.ep, ask.id) end
+  if ask.waiting == 1 then leave(ask.ep, ask.model, ask.id, more and more.why == 'endpoint') end
   return answer(r, more)
 end
 
@@ -53,26 +53,47 @@ if ask.thread ~= '' then
   end
 end
 
--- Retry and hedge budgets.
+-- Circuit breaker: cut off an endpoint that is down, and let those who wait for it go step by step once it is back.
+local br = health('breaker', ask.ep, ask.model)
+local line, lineseen = health('line', ask.ep, ask.model), health('lineseen', ask.ep, ask.model)
+local b = call('HMGET', br, 'open', 'until', 'probe_until', 'last')
+local open, last = b[1] == '1', b[4] or ''
+local room = room_of(ask.ep, ask.model)
+if open or room then
+  bury(line, lineseen)
+  local before = ask.turn > 0 and call('ZCOUNT', line, '-inf', '(' .. int(ask.turn)) or call('ZCARD', line)
+  local left = RAMP_POLL_MS
+  if open then
+    local probing = num(b[3], 0) - now
+    left = probing > 0 and math.min(1000, probing) or num(b[2], 0) - now
+    room = left <= 0 and 1 or 0
+  end
+  if before >= room then
+    if ask.hedge == 1 then return refuse('hedges_spent') end
+    local began, failed = shares(ask.ep, ask.model)
+    local cause = {began = began, failed = failed, last = last, retry_ms = math.max(left, 0)}
+    if open and ask.patient ~= 1 then return refuse('open', cause) end
+    local turn = ask.turn
+    if turn == 0 then turn = call('HINCRBY', br, 'turns', 1) end
+    join(line, lineseen, turn, ask.id)
+    cause.why, cause.ticket, cause.turn = 'endpoint', 0, turn
+    cause.retry_ms = math.min(math.max(left, RAMP_POLL_MS), 1000)
+    return refuse('wait', cause)
+  end
+end
+
+-- Retry and hedge budgets. A probe is no retry: without it nobody would find out that the endpoint works again.
 local ep = ep_key(ask.ep)
 local e = call('HMGET', ep, 'tokens', 'hedges', 'rest')
 local tokens, hedges, rest = num(e[1], limits.retry_reserve), num(e[2], 1000), num(e[3], 0)
-if ask.retry == 1 and tokens < 1000 then return refuse('retries_spent') end
-if ask.hedge == 1 and hedges < 1000 then return refuse('hedges_spent') end
-
--- Circuit breaker.
-local br = health('breaker', ask.ep, ask.model)
-local b = call('HMGET', br, 'open', 'until', 'probe_until', 'last')
-local open, last = b[1] == '1', b[4] or ''
-if open then
-  local until_, probe_until = num(b[2], 0), num(b[3], 0)
-  local left = until_ - now
-  if now < probe_until then left = math.min(1000, probe_until - now) end
-  if left > 0 then
-    local began, failed = shares(ask.ep, ask.model)
-    return refuse('open', {retry_ms = left, began = began, failed = failed, last = last})
-  end
+if ask.retry == 1 and tokens < 1000 and not open then
+  if ask.patient ~= 1 then return refuse('retries_spent') end
+  local began, failed = shares(ask.ep, ask.model)
+  return refuse('wait', {
+    why = 'budget', ticket = 0, turn = 0, retry_ms = 1000, began = began, failed = failed, last = last,
+  })
 end
+if ask.hedge == 1 and hedges < 1000 then return refuse('hedges_spent') end
 
 -- An endpoint that asked to be left alone.
 if rest > now then return refuse('resting', {retry_ms = rest - now}) end
@@ -81,19 +102,13 @@ if rest > now then return refuse('resting', {retry_ms = rest - now}) end
 local places = places_of(ask.ep)
 if places > 0 then
   local queue, seen = key('queue', ask.ep), key('seen', ask.ep)
-  for _, w in ipairs(call('ZRANGEBYSCORE', seen, '-inf', '(' .. int(now - WAITER_MS))) do
-    call('ZREM', seen, w)
-    call('ZREM', queue, w)
-  end
+  bury(queue, seen)
   local ticket, before = ask.ticket, nil
   if ticket > 0 then before = call('ZCOUNT', queue, '-inf', '(' .. int(ticket)) else before = call('ZCARD', queue) end
   if call('ZCARD', key('slots', ask.ep)) + before >= places then
     if ticket == 0 then ticket = call('HINCRBY', ep, 'tickets', 1) end
-    call('ZADD', queue, int(ticket), ask.id)
-    call('ZADD', seen, int(now), ask.id)
-    call('PEXPIRE', queue, DAY_MS)
-    call('PEXPIRE', seen, DAY_MS)
-    return answer('wait', {why = 'place', ticket = ticket})
+    join(queue, seen, ticket, ask.id)
+    return answer('wait', {why = 'place', ticket = ticket, turn = ask.turn})
   end
 end
 
@@ -104,7 +119,9 @@ if not open then
   if began >= 10 and ask.dice * (began + 1) * 1000 < odds then
     if ask.hedge == 1 then return refuse('hedges_spent') end
     local left = math.floor((100 + math.floor(900 * failed / began)) * (DICE / 2 + ask.dice) / DICE)
-    return refuse('wait', {why = 'throttle', ticket = 0, retry_ms = left, began = began, failed = failed, last = last})
+    return refuse('wait', {
+      why = 'throttle', ticket = 0, turn = 0, retry_ms = left, began = began, failed = failed, last = last,
+    })
   end
 end
 
@@ -133,10 +150,10 @@ if ask.worst > 0 and #ask.caps > 0 then
     caps[#caps + 1] = where
   end
   if full then
-    if ask.waiting == 1 then leave(ask.ep, ask.id) end
+    if ask.waiting == 1 then leave(ask.ep, ask.model, ask.id) end
     call('ZADD', key('short'), int(now), ask.id)
     call('PEXPIRE', key('short'), DAY_MS)
-    return answer('wait', {why = 'money', ticket = ask.ticket, cap = full})
+    return answer('wait', {why = 'money', ticket = ask.ticket, turn = 0, cap = full})
   end
 end
 
@@ -154,6 +171,8 @@ if ask.waiting == 1 then
   call('ZREM', key('short'), ask.id)
   call('ZREM', key('seen', ask.ep), ask.id)
   call('ZREM', key('queue', ask.ep), ask.id)
+  call('ZREM', lineseen, ask.id)
+  call('ZREM', line, ask.id)
 end
 for _, halt in ipairs(halted) do call('HSET', halt, 'until', int(now + math.max(limits.halt_ms, timeout))) end
 if same then
@@ -163,7 +182,7 @@ if same then
 end
 if ask.hedge == 1 then hedges = hedges - 1000 else hedges = math.min(hedges + limits.hedge_deposit, 10000) end
 call('HSET', ep, 'hedges', int(hedges))
-if ask.retry == 1 then
+if ask.retry == 1 and not open then
   tokens = tokens - 1000
   call('HSET', ep, 'tokens', int(tokens))
   if tokens < 1000 then notes[#notes + 1] = {e = 'retries', empty = 1} end

@@ -14,6 +14,7 @@ else
 end
 local DAY_MS, WAITER_MS = 86400000, 3000
 local SLICE_MS, SLICES, DICE = 5000, 6, 1000000
+local RAMP_START, RAMP_STEP, RAMP_MS, RAMP_POLL_MS = 5, 2, 20000, 200
 local notes, wake = {}, {}
 
 local function int(x) return string.format('%.0f', x) end
@@ -58,12 +59,6 @@ local function free(record)
   end
 end
 
-local function leave(ep, waiter)
-  call('ZREM', key('short'), waiter)
-  call('ZREM', key('seen', ep), waiter)
-  if call('ZREM', key('queue', ep), waiter) == 1 then wake_line(ep) end
-end
-
 local function keep(record, ms)
   call('SET', key('adm', record.id), cjson.encode(record), 'PX', int(ms))
 end
@@ -88,6 +83,49 @@ local function shares(ep, model)
     end
   end
   return began, failed
+end
+
+-- How many more requests may begin, nil for no bound: after an outage there is one for a while.
+local function room_of(ep, model)
+  local b = call('HMGET', health('breaker', ep, model), 'open', 'since', 'closed_at', 'recovered')
+  local since = num(b[2], 0)
+  if b[1] == '1' or since == 0 or now - num(b[3], 0) >= RAMP_MS then return nil end
+  local under_way = call('ZCOUNT', health('flight', ep, model), '(' .. int(since), '+inf')
+  return RAMP_START + RAMP_STEP * num(b[4], 0) - under_way
+end
+
+local function wake_parked(ep, model)
+  local line = health('line', ep, model)
+  if call('EXISTS', line) == 0 or call('HGET', health('breaker', ep, model), 'open') == '1' then return end
+  local room = room_of(ep, model)
+  if room == nil then room = call('ZCARD', line) end
+  if room > 0 then
+    for _, w in ipairs(call('ZRANGE', line, 0, room - 1)) do wake[#wake + 1] = w end
+  end
+end
+
+local function bury(queue, seen)
+  for _, w in ipairs(call('ZRANGEBYSCORE', seen, '-inf', '(' .. int(now - WAITER_MS))) do
+    call('ZREM', seen, w)
+    call('ZREM', queue, w)
+  end
+end
+
+local function join(queue, seen, ticket, id)
+  call('ZADD', queue, int(ticket), id)
+  call('ZADD', seen, int(now), id)
+  call('PEXPIRE', queue, DAY_MS)
+  call('PEXPIRE', seen, DAY_MS)
+end
+
+local function leave(ep, model, waiter, but_line)
+  call('ZREM', key('short'), waiter)
+  call('ZREM', key('seen', ep), waiter)
+  if call('ZREM', key('queue', ep), waiter) == 1 then wake_line(ep) end
+  if not but_line then
+    call('ZREM', health('lineseen', ep, model), waiter)
+    if call('ZREM', health('line', ep, model), waiter) == 1 then wake_parked(ep, model) end
+  end
 end
 
 -- An admission as it was stored; one of an earlier version has no number.

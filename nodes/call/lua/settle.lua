@@ -46,16 +46,8 @@ if outcome == 'ok' then call('DEL', of_model) end
 
 if expired then return answer('late') end
 
--- Retry budget.
-local ep = ep_key(record.ep)
-if outcome == 'ok' then
-  local before = get(ep, 'tokens', limits.retry_reserve)
-  local after = math.min(before + limits.retry_deposit, math.max(limits.retry_max, before))
-  if after ~= before then call('HSET', ep, 'tokens', int(after)) end
-  if before < 1000 and after >= 1000 then notes[#notes + 1] = {e = 'retries', empty = 0} end
-end
-
 -- Throttle and circuit breaker.
+local ep = ep_key(record.ep)
 local working = {ok = 1, invalid_output = 1, truncated = 1, refused = 1, gate_failed = 1}
 local failing = outcome == 'transient' or outcome == 'timeout'
 local br, share = health('breaker', record.ep, record.model), health('share', record.ep, record.model)
@@ -82,9 +74,13 @@ if working[outcome] then
   local seq = record.seq
   if open and seq > accepted then
     seq = num(b[3], 0)
-    call('HSET', br, 'open', 0, 'until', 0, 'probe_until', 0, 'last', '', 'since', int(seq))
+    call('HSET', br, 'open', 0, 'until', 0, 'probe_until', 0, 'last', '', 'since', int(seq),
+      'closed_at', int(now), 'recovered', 0)
     call('DEL', share)
+    call('HSET', ep, 'tokens', int(math.max(get(ep, 'tokens', limits.retry_reserve), limits.retry_reserve)))
     note(probing and 'half_open' or 'open', 'closed', 'a request was accepted')
+  elseif seq > since and room_of(record.ep, record.model) then
+    call('HINCRBY', br, 'recovered', 1)
   end
   if seq > accepted then
     call('HSET', br, 'accepted', int(seq))
@@ -120,6 +116,15 @@ else
   if probing then call('HSET', br, 'probe_until', 0) end
 end
 for _, k in ipairs({br, share, flight, row}) do call('PEXPIRE', k, DAY_MS) end
+wake_parked(record.ep, record.model)
+
+-- Retry budget.
+if outcome == 'ok' then
+  local before = get(ep, 'tokens', limits.retry_reserve)
+  local after = math.min(before + limits.retry_deposit, math.max(limits.retry_max, before))
+  if after ~= before then call('HSET', ep, 'tokens', int(after)) end
+  if before < 1000 and after >= 1000 then notes[#notes + 1] = {e = 'retries', empty = 0} end
+end
 
 -- Rest, and the limit that adapts.
 if outcome == 'throttled' and ask.retry_ms > 0 then
