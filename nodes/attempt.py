@@ -14,7 +14,7 @@ from langgraph.errors import GraphBubbleUp, InvalidUpdateError
 from nodes import events
 from nodes.call import Call, Usage, classify_error, get_guard, using_call
 from nodes.call.clock import AttemptClock
-from nodes.context import deadline_of, ladder_start
+from nodes.context import deadline_of, ladder_start, patience_of
 from nodes.decide import summarise
 from nodes.errors import (
     BudgetSpent,
@@ -28,6 +28,7 @@ from nodes.errors import (
     SurefootError,
     Transient,
 )
+from nodes.patience import patient_until
 from nodes.policy import ResolvedPolicy
 from nodes.task import AnyTask
 from nodes.view import View
@@ -95,7 +96,9 @@ class Trial:
         self.clock: AttemptClock | None = None
         self.started_at = time.time()
         deadlines = [at for at in (deadline_of(self.state, self.context), self.until) if at is not None]
-        left = min(deadlines, default=math.inf) - self.started_at
+        self.ends = min(deadlines, default=math.inf)
+        """Seconds since the epoch at which run or group end."""
+        left = self.ends - self.started_at
         self.late = left <= 0
         self.timeout = max(min(self.policy.timeout, left), 0.001)
         # The guard may give a request more time than the policy, once it knows how long such calls take.
@@ -138,9 +141,16 @@ class Trial:
             variant=attempt.variant,
             ceiling_s=self.ceiling,
             resent=self.resent,
+            patience_s=self.patience_s(),
             remember=self.durable,
             hedge=self.policy.hedge,
         )
+
+    def patience_s(self) -> float:
+        """Return the seconds for which a request may still wait for its endpoint."""
+        ours = list(self.at.earlier)
+        until = patient_until(patience_of(self.policy, self.context), self.state.attempts, ours, self.started_at)
+        return max(0.0, min(until, self.ends) - time.time())
 
     async def run(self) -> dict[str, Any]:
         """Attempt the task once and return the update of the state."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -231,6 +232,7 @@ def _shared_call(calls: Sequence[Call], *, again: bool) -> Call:
         # The item with the least room must be able to pay its part.
         max_cost_microusd=min(rooms) * len(calls) if rooms else None,
         resent=again or any(call.resent for call in calls),
+        patience_s=min(call.patient_until for call in calls) - time.monotonic(),
         clock=SharedClock([call.clock for call in calls]),
     )
 

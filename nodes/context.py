@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from nodes.call import call_settings
 from nodes.errors import ConfigurationError
+from nodes.policy import ResolvedPolicy
 from nodes.task import AnyTask, Task
 from state import RunContext, RunState, describe
 
@@ -38,6 +39,11 @@ def deadline_of(state: RunState, context: RunContext) -> float | None:
         return None
     began = state.started_at or min((a.started_at for a in state.attempts), default=time.time())
     return max([began, *(record.decided_at for record in state.decisions)]) + context.deadline_s
+
+
+def patience_of(policy: ResolvedPolicy, context: RunContext) -> float:
+    """Return the seconds that an item waits for its endpoints: the policy's, else the run's, else none."""
+    return policy.patience if policy.patience is not None else context.patience_s or 0.0
 
 
 def ladder_start(task: AnyTask, context: RunContext) -> str:

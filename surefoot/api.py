@@ -136,9 +136,14 @@ async def aresume(
 
 
 async def resume_in(
-    store: Store, record: ThreadRecord, answer: Any = None, *, interrupt_id: str | None = None
+    store: Store,
+    record: ThreadRecord,
+    answer: Any = None,
+    *,
+    interrupt_id: str | None = None,
+    patience_s: float | None = None,
 ) -> Result:
-    """Resume a thread of an open store; see `aresume`."""
+    """Resume a thread of an open store, with the patience of who resumes it; see `aresume`."""
     pipeline = pipeline_of(record)
     async with store.leases.renewing():
         if not await store.acquire(record.thread_id):
@@ -147,7 +152,8 @@ async def resume_in(
         try:
             start, raw = await next_start(pipeline, store, record, None)
             # Whoever ran it last may have been given another one than the record tells.
-            record = record.model_copy(update={"context": completed(raw.context, record.context)})
+            context = completed(raw.context, record.context).model_copy(update={"patience_s": patience_s})
+            record = record.model_copy(update={"context": context})
             if answer is None:
                 answer = overdue_default(raw)
             if answer is not None:

@@ -218,8 +218,8 @@ class World:
         ask = {
             "id": f"r{next(self.numbers)}", "ep": "e", "model": "m", "key": "k", "thread": "", "worst": 0,
             "timeout": 60_000, "ceiling": 60_000, "lat": "l", "call": "", "prompt": "", "retry": 0, "hedge": 0,
-            "caps": [], "ticket": 0, "waiting": 0, "fresh": 0, "dice": self.dice.randrange(1_000_000), "patient": 0, "turn": 0,
-            "limits": self.limits,
+            "caps": [], "ticket": 0, "waiting": 0, "fresh": 0, "dice": self.dice.randrange(1_000_000),
+            "patient": 0, "turn": 0, "limits": self.limits,
         }  # fmt: skip
         got = memory_admit.admit(self.shared, self.now, ask)
         if got["r"] != "admitted":

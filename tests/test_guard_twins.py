@@ -106,6 +106,9 @@ class Twins(RuleBasedStateMachine):
         for name, timing in self.memory.timings.items():
             known = {k: getattr(timing, k) for k in ("p99", "p95", "count", "lift")} | {"at": timing.computed_at}
             assert known | self.kept("timing", name) == known
+        for name, sent in self.memory.same._items.items():
+            stored = self.client.lrange(f"{self.base}:same:{name}", 0, -1)
+            assert [int(at) for at in stored] == sent[::-1] or not stored
         for name, cap in self.memory.caps._items.items():
             assert asdict(cap) | self.kept("cap", name) == asdict(cap)
             assert cap.held >= 0

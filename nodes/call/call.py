@@ -60,6 +60,7 @@ class Call:
         resent: bool | None = None,
         remember: bool = False,
         hedge: bool = False,
+        patience_s: float = 0.0,
         clock: Clock | None = None,
     ) -> None:
         self.step = step
@@ -80,6 +81,8 @@ class Call:
         """Whether answers are kept, so that a step that runs again after a crash does not pay for them again."""
         self.hedge = hedge
         """Whether a slow request may be sent a second time."""
+        self.patient_until = time.monotonic() + patience_s
+        """Until when a request waits for an endpoint that is down, by the monotonic clock."""
         self.clock: Clock = clock or NoClock()
         """The time limit of the attempt, which its requests stop while they wait and extend when they begin."""
         self.feedback = feedback
@@ -209,6 +212,7 @@ class Call:
             call_id=named if self.remember else "",
             prompt_hash=prompt,
             retry=self.resent or again,
+            patience_s=max(0.0, self.patient_until - time.monotonic()),
         )
 
 

@@ -28,6 +28,7 @@ class Settling(Turn):
                 shared.caps[cap].spent += said["cost"]
         if request["thread"]:
             self._note_rate(request["thread"], said["cost"])
+            self._forgive(request, record.at)
         if said["outcome"] == "ok" and request["call"] and said["answer"]:
             shared.ledger[request["thread"]][request["call"]] = (self.now, said["answer"])
         self._learn_halts(request)
@@ -40,6 +41,13 @@ class Settling(Turn):
         self._learn_latency(shared.timings[request["lat"]], record)
         self.free(record)
         return self.answer("settled")
+
+    def _forgive(self, request: dict[str, Any], at: int) -> None:
+        """Count no prompt as repeated that got no answer: to ask again is no circle then."""
+        if request["prompt"] and (self.ask["outcome"] in calc.FAILING or self.ask["outcome"] == "throttled"):
+            sent = self.shared.same[f"{request['thread']}:{request['prompt']}"]
+            if at in sent:
+                sent.remove(at)
 
     def _note_rate(self, thread: str, cost: int) -> None:
         if not cost:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nodes.call.memory_breaker import BreakerState
 from nodes.call.arithmetic import WAITER_MS
+from nodes.call.memory_breaker import BreakerState
 from nodes.call.memory_state import WOKEN_AT_ONCE, EndpointState, Record, Shared
 
 Answer = dict[str, Any]

@@ -65,7 +65,7 @@ def _spent_out(told: dict[str, Any], request: Request) -> str:
 def error_of_wait(told: dict[str, Any], request: Request) -> HeldBack:
     """Return the error of a request that waited in vain."""
     match told["why"]:
-        case "throttle":
+        case "endpoint" | "budget" | "throttle":
             return ThrottledLocally(
                 f"held back: {request.endpoint} refuses most requests for {request.model}: {_health(told)}"
             )

@@ -193,7 +193,9 @@ async def _submit(thread: str, answer: dict[str, Any], interrupt: str | None) ->
         record = await store.find(thread)
         before = await store.channels(record.thread_id)
         with spending_cap(round(settings().max_cost_usd * 1_000_000)):
-            return before, await resume_in(store, record, answer, interrupt_id=interrupt)
+            return before, await resume_in(
+                store, record, answer, interrupt_id=interrupt, patience_s=settings().patience_s
+            )
 
 
 def _show(questions: list[Question], *, as_json: bool) -> None:

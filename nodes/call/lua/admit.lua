@@ -208,6 +208,7 @@ local reply = {timeout = timeout, p95 = learned and num(t[2], 0) or 0, probe = o
 call('ZADD', key('leases'), int(expires), ask.id)
 keep({
   id = ask.id, ep = ask.ep, model = ask.model, key = ask.key, thread = ask.thread, call = ask.call, lat = ask.lat,
+  prompt = ask.prompt,
   worst = ask.worst, retry = ask.retry, caps = caps, at = now, timeout = timeout, seq = seq, dice = ask.dice,
   reply = reply,
 }, timeout + limits.lease_ms + DAY_MS)

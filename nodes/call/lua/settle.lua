@@ -27,6 +27,12 @@ if record.thread ~= '' and ask.cost > 0 then
   call('PEXPIRE', rate, 65000)
 end
 
+-- A prompt that got no answer does not count as repeated: to ask again is no circle then.
+if record.thread ~= '' and (record.prompt or '') ~= '' and
+  (outcome == 'transient' or outcome == 'timeout' or outcome == 'throttled') then
+  call('LREM', key('same', record.thread, record.prompt), -1, int(record.at))
+end
+
 if outcome == 'ok' and record.call ~= '' and ask.answer ~= '' then
   local ledger = key('ledger', record.thread)
   call('HSET', ledger, record.call, int(now) .. ':' .. ask.answer)
