@@ -32,8 +32,8 @@ HEALTH_SLICE_MS: Final = 5000
 HEALTH_SLICES: Final = 6
 """The throttle looks at the requests that began within half a minute, added up in slices of 5 seconds."""
 
-LEAST_HEALTH: Final = 10
-"""Requests below which the throttle says nothing."""
+LEAST_HEALTH: Final = 30
+"""Requests below which the throttle holds nothing back: as many failures in a row open the breaker."""
 
 ROW_KEPT: Final = 4
 """Failures in a row that are remembered, as a multiple of those that open the breaker."""

@@ -116,7 +116,7 @@ end
 if not open then
   local began, failed = shares(ask.ep, ask.model)
   local odds = (began * 1000 - limits.throttle_ratio * (began - failed)) * DICE
-  if began >= 10 and ask.dice * (began + 1) * 1000 < odds then
+  if began >= LEAST and ask.dice * (began + 1) * 1000 < odds then
     if ask.hedge == 1 then return refuse('hedges_spent') end
     local left = math.floor((100 + math.floor(900 * failed / began)) * (DICE / 2 + ask.dice) / DICE)
     return refuse('wait', {

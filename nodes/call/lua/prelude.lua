@@ -13,7 +13,7 @@ else
   now = tonumber(ARGV[1])
 end
 local DAY_MS, WAITER_MS = 86400000, 3000
-local SLICE_MS, SLICES, DICE = 5000, 6, 1000000
+local SLICE_MS, SLICES, LEAST, DICE = 5000, 6, 30, 1000000
 local RAMP_START, RAMP_STEP, RAMP_MS, RAMP_POLL_MS = 5, 2, 20000, 200
 local notes, wake = {}, {}
 
