@@ -7,6 +7,7 @@ last checkpoint, what never began starts afresh.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from typing import Any
 
 from checkpointers import LeaseLost, SaverError
 from nodes import clock
-from nodes.call import spending_cap, using_guard
+from nodes.call import parking_with, spending_cap, using_guard
 from nodes.errors import StopRun, SurefootError
 from nodes.events import AttemptEnded, Event, RetryDecided, listening
 from state import RunContext, redact
@@ -37,6 +38,7 @@ from surefoot.errors import Refused, ThreadBusy, UsageError, taken_over
 from surefoot.inputs import BadLine, Item
 from surefoot.leases import TTL_S
 from surefoot.pipelines import Pipeline
+from surefoot.slots import Slot, Slots
 from surefoot.store import Store
 from surefoot.threads import RawThread, ThreadRecord, completed, readable_key, thread_id
 
@@ -95,7 +97,7 @@ class Runner:
         self.context = given.model_copy(update={"max_inline_wait_s": longest})
         self.max_cost_microusd, self._on_part = max_cost_microusd, on_part
         self._parallel = parallel
-        self._slots = asyncio.Semaphore(parallel)
+        self._slots = Slots(parallel)
         self._stop = asyncio.Event()
         self._sleeping: dict[str, float] = {}
         self._begun: set[str] = set()
@@ -152,18 +154,19 @@ class Runner:
             raise self._crash
 
     async def _one(self, item: Item, on_result: Callable[[Result], None]) -> None:
-        """Run one item and report it; holds a slot, which it gives back while it waits for a time that is far."""
-        holding = True
+        """Run one item and report it; holds a slot, which it gives back while it waits for a time or an endpoint."""
+        tid = thread_id(self.pipeline.name, item.id, self.namespace)
+        slot = Slot(self._slots, lambda parked: self._note_parked(tid, parked))
         try:
-            result = await self._attempt(item)
+            with parking_with(slot.parked):
+                result = await self._attempt(item)
             while result.waits_for == "time" and result.until is not None:
-                self._slots.release()
-                holding = False
+                slot.give_back()
                 if not await sleep_until(result.until, self._stop):
                     break
-                await self._slots.acquire()
-                holding = True
-                result = await self._attempt(item)
+                await slot.take()
+                with parking_with(slot.parked):
+                    result = await self._attempt(item)
             self._summary.count(result)
             on_result(result)
         except Refused as refused:
@@ -175,8 +178,14 @@ class Runner:
             self._crash = self._crash or error
             self._stop.set()
         finally:
-            if holding:
-                self._slots.release()
+            slot.give_back()
+
+    def _note_parked(self, tid: str, parked: bool) -> None:
+        """Remember which threads wait for an endpoint: these can be cut without losing anything, too."""
+        if parked:
+            self._sleeping[tid] = math.inf
+        else:
+            self._sleeping.pop(tid, None)
 
     async def _attempt(self, item: Item) -> Result:
         """Take the item's thread as far as it goes now."""
