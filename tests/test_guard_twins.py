@@ -242,18 +242,18 @@ def test_the_twins_answer_alike(any_server: Callable[[], Any]) -> None:
 
 DEEP = [
     Limits(concurrency="auto", concurrency_start=3, concurrency_max=6, timeout_samples=5, same_call=50),
-    Limits(concurrency=3, breaker_failures=3, open_s=4, same_call=50, retry_reserve=3, unreachable_calls=1, lost_calls=4,
+    Limits(breaker_failures=3, open_s=4, same_call=50, retry_reserve=3, unreachable_calls=1, lost_calls=4,
            lately_s=0.2),
     Limits(retry_reserve=3, retry_deposit=0.2, retry_max=5, hedge_share=0.3, timeout_samples=5, usd_per_minute=0.002,
            lease_s=4),
-    Limits(concurrency=2, breaker_failures=40, throttle_ratio=1, timeout_samples=5, same_call=4, ledger_s=60),
+    Limits(breaker_failures=40, throttle_ratio=1, timeout_samples=5, same_call=4, ledger_s=60),
     Limits(concurrency=4, breaker_failures=9, unreachable_calls=2, rejected_items=2, rejected_items_lately=3,
            lately_s=0.5, same_call=50, lease_s=4),
 ]  # fmt: skip
 
 
 def test_long_stories_end_alike(any_server: Callable[[], Any]) -> None:
-    told = set[str]().union(*(long_story(any_server, seed) for seed in range(10)))
+    told = set[str]().union(*(long_story(any_server, seed) for seed in (*range(12), 14, 28)))
     assert told == {
         "admitted", "replay", "wait", "halted", "runaway", "retries_spent", "hedges_spent", "open", "resting",
         "unreachable", "reach", "rejects everything", "spent_out", "unknown_out", "money", "left", "settled", "late",
@@ -270,6 +270,8 @@ def long_story(any_server: Callable[[], Any], seed: int) -> set[str]:
 
     dice, one = random.Random(seed), Machine()
     one.begin(DEEP[seed % len(DEEP)], dice.choice([0, 900]))
+    # Every now and then the endpoint is out of order for a while.
+    outage, connects = [(["transient", "timeout"], 1.0), (["transient"], 0.0), (["permanent"], 1.0)][seed % 3]
     for _ in range(500):
         odds = dice.random()
         if odds < 0.4:
@@ -291,15 +293,14 @@ def long_story(any_server: Callable[[], Any], seed: int) -> set[str]:
             one.both("leave", one.waiting.pop(dice.choice(sorted(one.waiting))))
         elif odds < 0.93 and one.open:
             name = one.open.pop(dice.randrange(len(one.open)))
-            rejecting = ["permanent", "permanent", "transient"] if seed % 5 == 4 and one.count % 100 < 50 else []
-            outcome = dice.choice(
-                rejecting or ["ok"] * 8 + ["transient", "timeout"] * (1 + seed % 3) + ["throttled", "cancelled"]
-            )
+            out = one.count % 60 < 30
+            usual = ["ok"] * 8 + ["transient", "timeout"] * (1 + seed % 3) + ["throttled", "cancelled"]
+            outcome = dice.choice(outage if out else usual)
             halt = dice.choice(["key", "model"]) if dice.random() < 0.01 else ""
             latency = int(dice.lognormvariate(5.5, 1.2))
             one.say(name, "permanent" if halt else outcome, dice.choice([0, 5, 10]), latency, halt,
                     dice.choice([0, 0, 0, 1500]), dice.choice(["", '{"a":1.25}']),
-                    int(dice.random() < 0.05), outcome != "transient" or dice.random() < 0.5)  # fmt: skip
+                    int(dice.random() < 0.05), not out or outcome != "transient" or dice.random() < connects)  # fmt: skip
         else:
             one.now += dice.choice([1, 30, 300, 1100, 2500, 2500, 6000])
     one.teardown()

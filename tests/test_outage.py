@@ -13,7 +13,8 @@ from toy import Text, Word
 
 from nodes import Policy, exponential
 from nodes.call import Call, Limits, MemoryGuard
-from nodes.call.clock import AttemptClock
+from nodes.call.queueing import Queueing
+from nodes.loading import Clock
 from nodes.patience import patient_until
 from state import Attempt, RunContext
 from surefoot.drive import Result
@@ -161,21 +162,32 @@ async def test_one_model_that_is_dead_does_not_hold_up_another(
 
 
 async def test_the_clock_of_an_attempt_stands_still_while_its_requests_wait_for_admission() -> None:
-    async with asyncio.timeout(0.3) as bound:
-        clock = AttemptClock(bound, most_s=0.6)
-        with clock.queueing():
-            with clock.queueing():
+    async with Clock(0.3, most=0.6) as limit:
+        clock = Queueing(limit)
+        with clock.waiting():
+            with clock.waiting():
                 await asyncio.sleep(0.4)
             await asyncio.sleep(0.1)
         assert clock.queued_s >= 0.49
+        assert limit.ran() < 0.3
         clock.allow(0.5)
+        assert 0.3 < limit.left() <= 0.6
+
+
+async def test_a_request_that_several_attempts_share_stops_the_clocks_of_all() -> None:
+    async with Clock(0.2) as first, Clock(0.2) as second:
+        one, other = Queueing(first), Queueing(second)
+        with Queueing(one, other).waiting():
+            await asyncio.sleep(0.3)
+        assert min(one.queued_s, other.queued_s) >= 0.29
+        assert max(first.ran(), second.ran()) < 0.2
 
 
 async def test_an_attempt_takes_no_longer_than_its_longest_whatever_its_requests_are_allowed() -> None:
     async def attempt() -> None:
-        async with asyncio.timeout(0.2) as bound:
-            clock = AttemptClock(bound, most_s=0.3)
-            with clock.queueing():
+        async with Clock(0.2, most=0.3) as limit:
+            clock = Queueing(limit)
+            with clock.waiting():
                 await asyncio.sleep(0.01)
             clock.allow(60)
             await asyncio.sleep(60)
