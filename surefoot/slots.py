@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
+
+from nodes.events import AttemptEnded, Event, RetryDecided
+from surefoot.threads import RawThread
 
 MOST_PARKED: Final = 20
 """Items that may wait for an endpoint without a slot, as a multiple of the slots: each keeps its state in memory."""
@@ -70,3 +74,39 @@ class Slot:
     def _return_unwanted(self, owed: asyncio.Task[bool]) -> None:
         if not owed.cancelled() and owed.exception() is None:
             self._slots.release()
+
+
+class Sleepers:
+    """Which threads of a run only wait: these can be cut without losing anything."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def until_after(self, moment: float) -> list[str]:
+        """Return the threads that wait for longer than until a moment, in seconds since the epoch."""
+        return [thread for thread, until in self._until.items() if until > moment]
+
+    def forget(self, thread: str) -> None:
+        """Remember that a thread does not wait any more."""
+        self._until.pop(thread, None)
+
+    def note(self, event: Event) -> None:
+        """Remember which threads sleep in their retry node."""
+        if isinstance(event, RetryDecided) and event.decision.action == "again":
+            self._until[event.thread] = event.decision.at
+        elif isinstance(event, AttemptEnded):
+            self.forget(event.thread)
+
+    def note_parked(self, thread: str, parked: bool) -> None:
+        """Remember which threads wait for an endpoint."""
+        if parked:
+            self._until[thread] = math.inf
+        else:
+            self.forget(thread)
+
+    def note_stored(self, thread: str, raw: RawThread) -> None:
+        """Remember a wait that an earlier process has begun: its decision is in the thread, no event will tell it."""
+        failures = raw.values.get("failures") or {}
+        times = [(f.get("decision") or {}).get("at", 0.0) for f in failures.values() if not f.get("released")]
+        if times:
+            self._until[thread] = max(times)

@@ -294,13 +294,14 @@ def long_story(any_server: Callable[[], Any], seed: int) -> set[str]:
         elif odds < 0.93 and one.open:
             name = one.open.pop(dice.randrange(len(one.open)))
             out = one.count % 60 < 30
+            connected = not out or dice.random() < connects
             usual = ["ok"] * 8 + ["transient", "timeout"] * (1 + seed % 3) + ["throttled", "cancelled"]
             outcome = dice.choice(outage if out else usual)
             halt = dice.choice(["key", "model"]) if dice.random() < 0.01 else ""
             latency = int(dice.lognormvariate(5.5, 1.2))
             one.say(name, "permanent" if halt else outcome, dice.choice([0, 5, 10]), latency, halt,
                     dice.choice([0, 0, 0, 1500]), dice.choice(["", '{"a":1.25}']),
-                    int(dice.random() < 0.05), not out or outcome != "transient" or dice.random() < connects)  # fmt: skip
+                    int(dice.random() < 0.05), connected or outcome != "transient")  # fmt: skip
         else:
             one.now += dice.choice([1, 30, 300, 1100, 2500, 2500, 6000])
     one.teardown()
