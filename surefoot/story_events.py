@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from surefoot.threads import RawThread, ThreadRecord
 
 
-REFUSALS: Final = ("breaker_open", "over_budget")
+REFUSALS: Final = ("breaker_open", "over_budget", "retry_budget_spent", "throttled_locally")
 """Outcomes of attempts whose request was never sent, because the guard refused it."""
 
 
