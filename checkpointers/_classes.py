@@ -42,10 +42,11 @@ def reference_of(cls: type[Any], allowed: AllowList, *, plain: bool = False) -> 
     generic = getattr(cls, "__pydantic_generic_metadata__", None) or {}
     if generic.get("origin") is not None:
         reference = reference_of(generic["origin"], allowed)
+        # Allowed by its origin: its own module is wherever it was given its arguments first.
         reference.append([_argument_of(argument, allowed) for argument in generic["args"]])
-    else:
+    elif allowed.allows(cls):
         reference = list(name_of(cls))
-    if not allowed.allows(cls):
+    else:
         raise ClassNotUsable(cls, "its class is not allowed, so that it could not be read back", not_allowed=True)
     if class_of(reference, allowed) is not cls:
         raise ClassNotUsable(cls, _why_lost(cls), not_allowed="<locals>" in cls.__qualname__)

@@ -183,7 +183,7 @@ class EndpointLost(BreakerOpen):
     """Connections fail to an endpoint that answered a moment ago. Nothing was sent, so it uses up no retry."""
 
 
-class EndpointDown(BreakerOpen):
+class EndpointDown(BreakerOpen, RuntimeError):
     """An endpoint has answered nothing for a while, or rejects everything: there is nothing to wait for."""
 
     retryable = False

@@ -107,7 +107,7 @@ def check_item(raw: Any, line: int, pipeline: Pipeline) -> Item | BadLine:
     item_id = id_of(raw.get("id"))
     if isinstance(item_id, BadLine):
         list_name = _list_within(raw)
-        there = _there_are("id", raw) if nearest("id", [str(field) for field in raw]) else ""
+        there = _there_are("id", raw) if "id" not in raw and nearest("id", [str(field) for field in raw]) else ""
         there = f"; this is an object with {_way_out(list_name, 'FILE')}" if list_name else there
         return BadLine(line, item_id.reason + there)
     known = pipeline.input.model_fields

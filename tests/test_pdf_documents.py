@@ -335,13 +335,17 @@ class Peak:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        self._look()
 
     def _watch(self) -> None:
         while not self._over.wait(0.05):
-            for pid in workers():
-                with contextlib.suppress(OSError):
-                    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-                    self.most = max(self.most, int(found[1]) * 1024 if found else 0)
+            self._look()
+
+    def _look(self) -> None:
+        for pid in workers():
+            with contextlib.suppress(OSError):
+                found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+                self.most = max(self.most, int(found[1]) * 1024 if found else 0)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="measures memory in /proc")

@@ -27,6 +27,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Interrupt, Send
 from pydantic import BaseModel, SecretStr
 from servers import checkpoint_of, config_of, put_values
+from stored_values import Box
 
 from checkpointers import RedisSaver, TypeNotAllowed, ValueNotStorable
 from checkpointers._codec import escape, frame, thread_keys, thread_of_key, unescape, unframe
@@ -34,6 +35,9 @@ from checkpointers._pack import pack
 from checkpointers._serial import SafeSerializer, type_names
 
 T = TypeVar("T")
+
+FrozenBox = Box[frozenset[int]]
+"""Pydantic gives a generic model the module in which it gets its arguments."""
 
 
 class Colour(enum.Enum):
@@ -371,6 +375,14 @@ def test_generic_models_tuple_keys_and_class_references_come_back(saver: RedisSa
     assert [type(value) for value in got] == [type(value) for value in values]
     assert got[-1].fold == 1
     assert str(got[-1]) == "2026-10-25 02:30:00+01:00"
+
+
+def test_a_generic_model_is_allowed_wherever_it_was_given_its_arguments(saver: RedisSaver) -> None:
+    saver.allow([Box])
+    assert FrozenBox.__module__ != Box.__module__
+    config = put_values(saver, config_of(str(uuid.uuid4())), a=FrozenBox(content=frozenset({1})))
+    got = (saver.get(config) or {})["channel_values"]["a"]
+    assert (type(got), got.content) == (FrozenBox, frozenset({1}))
 
 
 def test_advice_is_given_only_where_it_helps(saver: RedisSaver) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from nodes import clock
 from surefoot.story import Story, tell
 from surefoot.story_text import render
 from surefoot.threads import RawThread, ThreadRecord
@@ -128,7 +129,7 @@ def test_a_decision_is_told_with_cause_before_and_after(
 
 
 def test_a_wait_that_goes_on_is_told_with_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "time", lambda: NOW)
+    monkeypatch.setattr(clock, "now", lambda: NOW)
     values = {"attempts": [attempt("draft", 1, "throttled")], "retry_decisions": [made("again", until=NOW + 600)],
               "failures": {"draft": {"visit": 0}}}  # fmt: skip
     text = told(tell(record(status="waiting", waits_for="time"), RawThread(values=values, checkpoints=1)))
@@ -207,7 +208,7 @@ def test_gates_and_people_are_told() -> None:
 def test_what_comes_next_and_what_to_type(
     more: dict[str, Any], raw: RawThread, sentence: str, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(time, "time", lambda: NOW)
+    monkeypatch.setattr(clock, "now", lambda: NOW)
     story = tell(record(**more), raw)
     assert sentence in " ".join(told(story).split())
     assert story.command.startswith(command)
