@@ -200,7 +200,7 @@ def knock(url: str, base: str, seconds: float, results: Any) -> None:
 
     async def work() -> dict[str, Any]:
         client = aredis.Redis.from_url(url)
-        guard = RedisGuard(client, Limits(open_s=0.5, longest_open_s=0.5), base=base)
+        guard = RedisGuard(client, Limits(open_s=0.5), base=base)
         told: dict[str, Any] = {"probes": [], "refused": 0}
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -226,15 +226,16 @@ def probes(seconds: float) -> None:
         found = gather(knock, 4, urls["unix socket"], "surefoot:guard:{probes}", seconds)
     times = sorted(at for one in found for at in one["probes"])
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    show("4 processes at an endpoint that is down, breaker open for 0.5 s at a time (target: one probe each)",
-         ["probes", "shortest gap", "gaps < 0.5 s", "refused"],
-         [[len(times), f"{min(gaps):.3f} s", sum(gap < 0.5 for gap in gaps),
+    show("4 processes at an endpoint that is down, a probe every 0.25 to 0.75 s (target: one at a time)",
+         ["probes", "shortest gap", "gaps < 0.25 s", "refused"],
+         [[len(times), f"{min(gaps):.3f} s", sum(gap < 0.25 for gap in gaps),
            sum(one["refused"] for one in found)]])  # fmt: skip
 
 
 # --- slowdown -------------------------------------------------------------------------------------------------------
 
-SCALED = Limits(timeout_floor_s=SCALE, timeout_ceiling_s=120 * SCALE, breaker_calls=10**9, same_call=10**6)
+SCALED = Limits(timeout_floor_s=SCALE, timeout_ceiling_s=120 * SCALE, breaker_failures=10**9,
+                throttle_ratio=10**6, same_call=10**6)  # fmt: skip
 
 
 async def slowdown(calls: int) -> None:

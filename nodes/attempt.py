@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,7 +13,8 @@ from langgraph.errors import GraphBubbleUp, InvalidUpdateError
 
 from nodes import clock, cores, events
 from nodes.call import Call, Usage, classify_error, get_guard, using_call
-from nodes.context import deadline_of, ladder_start
+from nodes.call.queueing import Queueing
+from nodes.context import deadline_of, ladder_start, patience_of
 from nodes.decide import summarise
 from nodes.errors import (
     BudgetSpent,
@@ -29,13 +30,11 @@ from nodes.errors import (
     Transient,
 )
 from nodes.loading import Clock
+from nodes.patience import patient_until
 from nodes.policy import ResolvedPolicy
 from nodes.task import AnyTask
 from nodes.view import View
 from state import Attempt, Checked, Failure, Provenance, RunContext, RunState, Spend
-
-GRACE_S = 0.05
-"""Seconds that an attempt has beyond its request: the request tells better what it waited for."""
 
 REGENERATION_TEMPERATURE = 0.3
 """Added for each regeneration: an answer that a gate refused should not come back word for word."""
@@ -116,9 +115,12 @@ class Trial:
         self.first_choice = ladder_start(self.task, self.context)
         self.provider, _, named_model = self.entry.partition(":")
         self.model = named_model or self.context.model or ""
+        self.queueing = Queueing()
         self.started_at = clock.now()
         deadlines = [at for at in (deadline_of(self.state, self.context), self.until) if at is not None]
-        left = min(deadlines, default=math.inf) - self.started_at
+        self.ends = min(deadlines, default=math.inf)
+        """Seconds since the epoch at which run or group end."""
+        left = self.ends - self.started_at
         self.late = left <= 0
         self.timeout = max(min(self.policy.timeout, left), 0.001)
         # The guard may give a request more time than the policy, once it knows how long such calls take.
@@ -161,9 +163,16 @@ class Trial:
             variant=attempt.variant,
             ceiling_s=self.ceiling,
             resent=self.resent,
+            patience_s=self.patience_s(),
             remember=self.durable,
             hedge=self.policy.hedge,
         )
+
+    def patience_s(self) -> float:
+        """Return the seconds for which a request may still wait for its endpoint."""
+        ours = list(self.at.earlier)
+        until = patient_until(patience_of(self.policy, self.context), self.state.attempts, ours, self.started_at)
+        return max(0.0, min(until, self.ends) - clock.now())
 
     async def run(self) -> dict[str, Any]:
         """Attempt the task once and return the update of the state."""
@@ -174,8 +183,8 @@ class Trial:
         if self.late:
             return self.failed(CallTimeout("the run's deadline passed before the attempt"), call)
         try:
-            async with Clock(self.timeout) as clock:
-                call.allow = self.extending(clock)
+            async with Clock(self.timeout, most=max(self.ceiling, self.timeout)) as limit:
+                call.clock = self.queueing = Queueing(limit)
                 with using_call(call):
                     output = await self.task.run(self.provider, inputs, call)
             fields = self.task.fields(output)
@@ -193,15 +202,6 @@ class Trial:
         if not self.gated:
             call.shown.confirm()
         return self.succeeded(self.task.input_hash(inputs), fields, call.usage)
-
-    def extending(self, clock: Clock) -> Callable[[float], None]:
-        """Return what gives the attempt as much time as its request has, at most up to the ceiling."""
-        most = max(self.ceiling, self.timeout)
-
-        def allow(seconds: float) -> None:
-            clock.extend(min(seconds + GRACE_S, most - clock.ran()))
-
-        return allow
 
     def check(self, fields: Mapping[str, Any]) -> None:
         """Hold what is written against the state; raises `InvalidOutput` naming the first field that does not fit."""
@@ -238,13 +238,15 @@ class Trial:
 
     def close(self, usage: Usage, outcome: str, error: str = "", *, held: bool = False) -> dict[str, Any]:
         """Return the part of the update that every attempt writes."""
-        latency = clock.now() - self.started_at
+        queued = self.queueing.queued_s
+        latency = clock.now() - self.started_at - queued
         attempt = self.attempt.model_copy(
             update={
                 "model": usage.model or self.attempt.model,
                 "outcome": outcome,
                 "held": held,
                 "latency_ms": max(0, round(latency * 1000)),
+                "queued_ms": round(queued * 1000),
                 "timeout_ms": round(self.limit(usage) * 1000),
                 "tokens_in": usage.tokens_in,
                 "tokens_out": usage.tokens_out,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +24,7 @@ from nodes.call import Call, Usage, get_guard, prepare_settings, price
 from nodes.call.budget import command_budget
 from nodes.call.endpoint import endpoint_for
 from nodes.call.kept import call_id
+from nodes.call.queueing import Queueing
 from nodes.errors import InvalidOutput, OverBudget, Refused, RetriesSpent, Truncated
 from nodes.task import hash_of
 from state import describe
@@ -215,11 +217,6 @@ class Batched(Generic[In, Answer, Out]):
 def _shared_call(calls: Sequence[Call], *, again: bool) -> Call:
     """Return the call that a batch is asked with: its time and its caps are those of its items."""
     first, rooms = calls[0], [room for call in calls if (room := _room(call)) is not None]
-
-    def allow(seconds: float) -> None:
-        for call in calls:
-            call.allow(seconds)
-
     return Call(
         step=first.step,
         tenant=first.tenant,
@@ -234,7 +231,8 @@ def _shared_call(calls: Sequence[Call], *, again: bool) -> Call:
         # The item with the least room must be able to pay its part.
         max_cost_microusd=min(rooms) * len(calls) if rooms else None,
         resent=again or any(call.resent for call in calls),
-        allow=allow,
+        patience_s=min(call.patient_until for call in calls) - time.monotonic(),
+        clock=Queueing(*[call.clock for call in calls]),
     )
 
 

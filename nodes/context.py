@@ -12,6 +12,7 @@ from nodes import clock
 from nodes.call import call_settings
 from nodes.errors import ConfigurationError
 from nodes.loading import loaded_since
+from nodes.policy import ResolvedPolicy
 from nodes.task import AnyTask, Task
 from state import RunContext, RunState, describe
 
@@ -43,6 +44,11 @@ def deadline_of(state: RunState, context: RunContext) -> float | None:
     began = state.started_at or min((a.started_at for a in state.attempts), default=clock.now())
     began = max([began, *(record.decided_at for record in state.decisions)])
     return began + context.deadline_s + loaded_since(began)
+
+
+def patience_of(policy: ResolvedPolicy, context: RunContext) -> float:
+    """Return the seconds that an item waits for its endpoints: the policy's, else the run's, else none."""
+    return policy.patience if policy.patience is not None else context.patience_s or 0.0
 
 
 def ladder_start(task: AnyTask, context: RunContext) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from nodes.patience import SPACING_S, TRANSPORT
 from nodes.policy import ResolvedPolicy
 from state import Attempt, Decision, DecisionMade, Failure
 
@@ -51,35 +52,44 @@ def decide(
     now: float,
     *,
     deadline: float | None = None,
+    patient_until: float = 0.0,
     jitter: float = 0.5,
 ) -> Choice:
     """Choose what follows a failure.
 
-    `attempts` are those of the step's current visit, oldest first, the failed one last; `now` and `deadline` are
-    seconds since the epoch; `jitter` is a random number in [0, 1). A retry is chosen while the failure can pass, the
-    provider has retries left and the wait ends before the deadline (attempts that were held back before anything was
-    sent use up no retry, for as long as `policy.max_wait`); then the next provider of the ladder; then
+    `attempts` are those of the step's current visit, oldest first, the failed one last; `now`, `deadline` and
+    `patient_until` are seconds since the epoch; `jitter` is a random number in [0, 1). A retry is chosen while the
+    failure can pass, the provider has retries left and the wait ends before the deadline (attempts that were held back
+    before anything was sent use up no retry, for as long as `policy.max_wait`). Beyond the retries, a fault of
+    transport is tried again while the item is patient. Then comes the next provider of the ladder; then
     `policy.on_exhausted`. A failure that escalates goes to a person at once; an open breaker goes to the next provider
-    without a wait.
+    without a wait, unless the item is patient.
     """
     current = attempts[-1].entry if attempts else ""
     ours = [a for a in attempts if a.entry == current]
-    patient = bool(ours) and now - ours[0].started_at <= policy.max_wait
-    used = sum(1 for a in ours if not (a.held and patient))
+    waits = bool(ours) and now - ours[0].started_at <= policy.max_wait
+    transport, patience = failure.outcome in TRANSPORT, patient_until > now
+    # With patience the two are counted apart: an outage leaves the retries to the wrong answers that come after it.
+    counted = [a for a in ours if (a.outcome in TRANSPORT) == transport] if patience else ours
+    used = sum(1 for a in counted if not (a.held and waits))
     late = deadline is not None and now >= deadline
     untried = [entry for entry in policy.fallback if entry not in {a.entry for a in attempts}]
     if failure.escalate:
         return Escalate(f"{failure.step}: {failure.error}")
-    if failure.outcome == "breaker_open" and untried and not late:
+    if failure.outcome == "breaker_open" and untried and not late and not patience:
         # Nobody answers there for a while: waiting would only be a longer way to the same place.
         return Fallback(to=untried[0], reason=summarise(failure.step, attempts))
-    if failure.retryable and used <= policy.retries and not late:
-        wait_from_backoff = now + policy.backoff(max(used, 1), jitter)
+    within, beyond = failure.retryable and used <= policy.retries, transport and patience
+    if (within or beyond) and not late:
+        wait_from_backoff = now + policy.backoff(min(max(used, 1), policy.retries + 1), jitter)
         asked = failure.retry_after or 0.0
         # Never longer than it asked for, should the failure have been written down by another clock.
         wait_from_endpoint = min(failure.failed_at + asked, now + asked)
         at = max(wait_from_backoff, wait_from_endpoint)
-        if at - now <= policy.max_wait and (deadline is None or at < deadline):
+        if not within:
+            at = max(at, now + SPACING_S * (0.5 + jitter))
+        in_time = within or at < patient_until
+        if in_time and at - now <= policy.max_wait and (deadline is None or at < deadline):
             return Again(at=at, provider=current)
     reason = summarise(failure.step, attempts, late=late)
     if failure.outcome == "gate_failed":

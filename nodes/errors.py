@@ -13,6 +13,7 @@
     └── CallError               one attempt failed; a step records it and the retry node decides
         ├── Throttled           429 and its kin; carries the wait that the endpoint asked for
         │   └── HeldBack        nothing was sent: the endpoint had asked for rest, or had no place free
+        │       └── ThrottledLocally  the endpoint refuses most requests, so this one was held back
         ├── Transient           5xx, broken connections: the same call may succeed later
         │   └── NotConnected    no connection was made: refused, no such host, no route, no TLS
         ├── CallTimeout         no answer within the time limit
@@ -103,12 +104,18 @@ class CallError(SurefootError):
 class Throttled(CallError):
     """The endpoint limits the rate of calls."""
 
-    outcome = "throttled"
+    outcome: ClassVar[Outcome] = "throttled"
     retryable = True
 
 
 class HeldBack(Throttled):
     """The guard sent nothing: the endpoint had asked for rest, or had no place free. It uses up no retry."""
+
+
+class ThrottledLocally(HeldBack):
+    """The endpoint refuses most requests, and this one was held back in proportion. It uses up no retry."""
+
+    outcome = "throttled_locally"
 
 
 class Transient(CallError):
@@ -185,7 +192,7 @@ class EndpointDown(BreakerOpen, RuntimeError):
 class RetriesSpent(CallError, RuntimeError):
     """So many calls to the endpoint fail that retries would only add to its load."""
 
-    outcome = "breaker_open"
+    outcome = "retry_budget_spent"
     retryable = False
 
 

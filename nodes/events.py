@@ -57,7 +57,15 @@ class ReviewDecided:
 
 
 RefusalCause: TypeAlias = Literal[
-    "halted", "runaway", "retries_spent", "hedges_spent", "breaker_open", "throttled", "over_budget", "unavailable"
+    "halted",
+    "runaway",
+    "retries_spent",
+    "hedges_spent",
+    "breaker_open",
+    "throttled",
+    "throttled_locally",
+    "over_budget",
+    "unavailable",
 ]
 """Why a guard refused a request."""
 

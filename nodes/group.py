@@ -19,10 +19,11 @@ from langgraph.graph import StateGraph
 from nodes import bridge, clock, events
 from nodes.attempt import Standing, Trial, readied
 from nodes.call import prepare_settings
-from nodes.context import deadline_of, ladder_start, run_context
+from nodes.context import deadline_of, ladder_start, patience_of, run_context
 from nodes.decide import Again, Escalate, Fallback, decide, decision_made
 from nodes.errors import ConfigurationError, InputError
 from nodes.loading import loaded_since
+from nodes.patience import patient_until
 from nodes.policy import Policy, ResolvedPolicy
 from nodes.step import Route, route_function
 from nodes.task import Task
@@ -230,7 +231,9 @@ class _Crew:
         now = clock.now()
         deadlines = [at for at in (deadline_of(self.view.run, self.context), self.until) if at is not None]
         jitter = random.random()  # noqa: S311 - spreads retries over time, guards nothing
-        match decide(policy, attempts, failure, now, deadline=min(deadlines) if deadlines else None, jitter=jitter):
+        patient = patient_until(patience_of(policy, self.context), self.view.run.attempts, attempts, now)
+        deadline = min(deadlines) if deadlines else None
+        match decide(policy, attempts, failure, now, deadline=deadline, patient_until=patient, jitter=jitter):
             case Again(at, provider):
                 decision = Decision(action="again", at=at, provider=provider, reason=failure.error)
             case Fallback(to, reason):

@@ -100,10 +100,14 @@ _innermost: ContextVar[Clock | None] = ContextVar("surefoot_clock", default=None
 
 
 class Clock:
-    """A time limit that stands still while something loads: `async with Clock(5) as clock`; raises `TimeoutError`."""
+    """A time limit that stands still while something loads: `async with Clock(5) as clock`; raises `TimeoutError`.
 
-    def __init__(self, seconds: float) -> None:
+    `most` is the longest in seconds that it may run, however it is extended; None sets no bound.
+    """
+
+    def __init__(self, seconds: float, *, most: float | None = None) -> None:
         self._given = self._left = seconds
+        self._most = most
         self._loading = False
         self._holds = 0
 
@@ -140,7 +144,9 @@ class Clock:
         return self._given - self.left()
 
     def extend(self, seconds: float) -> None:
-        """Let at least this many seconds be left."""
+        """Let at least this many seconds be left, as far as `most` allows."""
+        if self._most is not None:
+            seconds = min(seconds, self._most - self.ran())
         if (more := seconds - self.left()) > 0:
             self._given += more
             self._left = seconds
@@ -168,9 +174,13 @@ class Clock:
             self._set()
 
     def _set(self) -> None:
-        """Let the timeout end when the time that is left is over, beside that for which the clock stands still."""
+        """Let the timeout end when the time that is left is over, beside that for which the clock stands still.
+
+        Loading stops it for a bounded time; whoever holds it knows himself how long he waits.
+        """
         if not self._timeout.expired() and self in _process.clocks:
-            self._timeout.reschedule(self._loop.time() + self._left + (LONGEST_S if self._stands else 0.0))
+            ends = self._loop.time() + self._left + (LONGEST_S if self._stands else 0.0)
+            self._timeout.reschedule(None if self._holds else ends)
 
 
 @contextmanager

@@ -63,6 +63,10 @@ class Policy:
     max_wait: Value[float] = 900.0
     """Longest wait in seconds that is worth it; an endpoint that asks for more counts as exhausted."""
 
+    patience: Value[float | None] = None
+    """Seconds that an item waits for an endpoint that is down, limits its rate or fails, beyond the retries; None takes
+    the run's (`RunContext.patience_s`), 0 does not wait. Wrong answers are bounded by `retries` alone."""
+
     hedge: Value[bool] = False
     """Send a second request when the first is slower than 95 % of its kind; for cheap calls that change nothing."""
 
@@ -101,6 +105,7 @@ class ResolvedPolicy:
     fallback: tuple[str, ...]
     on_exhausted: OnExhausted
     max_wait: float
+    patience: float | None = None
     hedge: bool = False
 
 
@@ -118,6 +123,7 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "on_exhausted": (lambda v: v in ("escalate", "give_up"), "'escalate' or 'give_up'"),
     "max_wait": (lambda v: _number(v) and v >= 0, "a number of seconds, not negative"),
+    "patience": (lambda v: v is None or (_number(v) and v >= 0), "None or a number of seconds, not negative"),
     "hedge": (lambda v: isinstance(v, bool), "True or False"),
 }
 

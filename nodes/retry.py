@@ -17,9 +17,10 @@ from langgraph.graph import StateGraph
 from langgraph.types import Command, interrupt
 
 from nodes import bridge, clock, events
-from nodes.context import deadline_of, run_context
+from nodes.context import deadline_of, patience_of, run_context
 from nodes.decide import Again, Escalate, Fallback, GiveUp, decide, decision_made
 from nodes.errors import InputError, StepFailed
+from nodes.patience import patient_until
 from nodes.review import ask_until_valid
 from nodes.step import StepSpec
 from nodes.view import View, Viewer
@@ -81,12 +82,14 @@ def _decide_all(
         if spec is None:
             raise InputError(f"failures: step {failure.step!r} is not served here; known: {', '.join(specs)}")
         attempts, now = state.attempts_of(failure.step, failure.visit), clock.now()
+        policy = spec.policy.resolve(view.state)
         choice = decide(
-            spec.policy.resolve(view.state),
+            policy,
             attempts,
             failure,
             now,
             deadline=deadline_of(state, run_context()),
+            patient_until=patient_until(patience_of(policy, run_context()), state.attempts, attempts, now),
             jitter=random.random(),  # noqa: S311 - spreads retries over time, guards nothing
         )
         if isinstance(choice, Escalate) and not escalate_to:

@@ -23,6 +23,8 @@ Outcome = Literal[
     "truncated",
     "over_budget",
     "breaker_open",
+    "throttled_locally",
+    "retry_budget_spent",
     "permanent",
     "crashed",
 ]
@@ -54,6 +56,9 @@ class Attempt(Record):
     started_at: float = 0.0
     """Seconds since the epoch."""
     latency_ms: NonNegativeInt = 0
+    """What the attempt took, without the time that it waited for admission."""
+    queued_ms: NonNegativeInt = 0
+    """What its requests waited for admission: for a place, for money, or held back by the throttle."""
     timeout_ms: NonNegativeInt = 0
     tokens_in: NonNegativeInt = 0
     tokens_out: NonNegativeInt = 0

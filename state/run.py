@@ -120,6 +120,9 @@ class RunContext(Strict):
     deadline_s: NonNegativeFloat | None = None
     """Seconds that a run may take from its start, and again from each decision of a person: people's time does not
     count. No attempt starts and no wait ends after it."""
+    patience_s: NonNegativeFloat | None = None
+    """Seconds that an item waits for endpoints that are down, limit its rate or fail, beyond the retries of its steps;
+    None does not wait. The deadline bounds it."""
     max_inline_wait_s: NonNegativeFloat | None = None
     """Longest wait that the retry node sleeps through, in seconds; a longer one interrupts the thread until it is due.
     None always sleeps: a bare graph has nobody to wake it."""

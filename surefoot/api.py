@@ -148,9 +148,14 @@ async def aresume(
 
 
 async def resume_in(
-    store: Store, record: ThreadRecord, answer: Any = NOTHING, *, interrupt_id: str | None = None
+    store: Store,
+    record: ThreadRecord,
+    answer: Any = NOTHING,
+    *,
+    interrupt_id: str | None = None,
+    patience_s: float | None = None,
 ) -> Result:
-    """Resume a thread of an open store; see `aresume`."""
+    """Resume a thread of an open store, with the patience of who resumes it; see `aresume`."""
     if broken := broken_record(record):
         raise ThreadUnreadable(record, broken)
     pipeline = pipeline_of(record)
@@ -165,7 +170,8 @@ async def resume_in(
                 await prove_key(store, error)
                 raise ThreadUnreadable(record, broken_by(record, error)) from error
             # Whoever ran it last may have been given another one than the record tells.
-            record = record.model_copy(update={"context": completed(raw.context, record.context)})
+            context = completed(raw.context, record.context).model_copy(update={"patience_s": patience_s})
+            record = record.model_copy(update={"context": context})
             if answer is NOTHING or (answer is None and not asks_for_value(raw, interrupt_id)):
                 answer = overdue_default(raw)
             if answer is not NOTHING:

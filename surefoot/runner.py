@@ -15,9 +15,9 @@ from typing import Any
 
 from checkpointers import LeaseLost, SaverError
 from nodes import clock
-from nodes.call import spending_cap, using_guard
+from nodes.call import parking_with, spending_cap, using_guard
 from nodes.errors import StopRun, SurefootError
-from nodes.events import AttemptEnded, Event, RetryDecided, listening
+from nodes.events import listening
 from state import RunContext, redact
 from surefoot.broken import raw_or_refused
 from surefoot.drive import (
@@ -37,8 +37,9 @@ from surefoot.errors import Refused, ThreadBusy, UsageError, taken_over
 from surefoot.inputs import BadLine, Item
 from surefoot.leases import TTL_S
 from surefoot.pipelines import Pipeline
+from surefoot.slots import Sleepers, Slot, Slots
 from surefoot.store import Store
-from surefoot.threads import RawThread, ThreadRecord, completed, readable_key, thread_id
+from surefoot.threads import ThreadRecord, completed, readable_key, thread_id
 
 INLINE_WAIT_S = 20.0
 """Longest wait in seconds that a thread sleeps through while it holds one of the parallel slots."""
@@ -95,9 +96,9 @@ class Runner:
         self.context = given.model_copy(update={"max_inline_wait_s": longest})
         self.max_cost_microusd, self._on_part = max_cost_microusd, on_part
         self._parallel = parallel
-        self._slots = asyncio.Semaphore(parallel)
+        self._slots = Slots(parallel)
         self._stop = asyncio.Event()
-        self._sleeping: dict[str, float] = {}
+        self._sleepers = Sleepers()
         self._begun: set[str] = set()
         """Threads that this run has taken up: `rerun` forgets each of them once, not after every wait."""
         self._working: dict[str, asyncio.Task[Any]] = {}
@@ -120,7 +121,7 @@ class Runner:
         drainer = asyncio.create_task(self._cut_sleepers_when_stopped())
         try:
             guarded = using_guard(self.store.guard)
-            with listening(self._note), guarded, spending_cap(self.max_cost_microusd) as budget:
+            with listening(self._sleepers.note), guarded, spending_cap(self.max_cost_microusd) as budget:
                 async with self.store.leases.renewing():
                     await self._run_all(iter(items), on_result)
                 self._summary.spent_microusd = budget.spent_microusd
@@ -152,18 +153,19 @@ class Runner:
             raise self._crash
 
     async def _one(self, item: Item, on_result: Callable[[Result], None]) -> None:
-        """Run one item and report it; holds a slot, which it gives back while it waits for a time that is far."""
-        holding = True
+        """Run one item and report it; holds a slot, which it gives back while it waits for a time or an endpoint."""
+        tid = thread_id(self.pipeline.name, item.id, self.namespace)
+        slot = Slot(self._slots, lambda parked: self._sleepers.note_parked(tid, parked))
         try:
-            result = await self._attempt(item)
+            with parking_with(slot.parked):
+                result = await self._attempt(item)
             while result.waits_for == "time" and result.until is not None:
-                self._slots.release()
-                holding = False
+                slot.give_back()
                 if not await sleep_until(result.until, self._stop):
                     break
-                await self._slots.acquire()
-                holding = True
-                result = await self._attempt(item)
+                await slot.take()
+                with parking_with(slot.parked):
+                    result = await self._attempt(item)
             self._summary.count(result)
             on_result(result)
         except Refused as refused:
@@ -175,8 +177,7 @@ class Runner:
             self._crash = self._crash or error
             self._stop.set()
         finally:
-            if holding:
-                self._slots.release()
+            slot.give_back()
 
     async def _attempt(self, item: Item) -> Result:
         """Take the item's thread as far as it goes now."""
@@ -197,7 +198,7 @@ class Runner:
             return make_result(self.pipeline, record, {}, "running", error=str(busy), line=item.line)
         finally:
             self._working.pop(tid, None)
-            self._sleeping.pop(tid, None)
+            self._sleepers.forget(tid)
 
     @asynccontextmanager
     async def _lease(self, tid: str) -> AsyncIterator[bool]:
@@ -259,7 +260,7 @@ class Runner:
             if waits_for == "person" or (waits_for == "time" and (until or 0.0) > clock.now()):
                 raw = before
             else:
-                self._note_stored_waits(record.thread_id, before)
+                self._sleepers.note_stored(record.thread_id, before)
                 stop, watch = self._stop.is_set, self._on_part
                 raw = await drive(self.pipeline, self.store, record, start, record.context, stop, watch)
             result = result_of(self.pipeline, record, raw, line=item.line)
@@ -294,26 +295,12 @@ class Runner:
         self._summary.stopped = self._summary.stopped or why
         self._stop.set()
 
-    def _note(self, event: Event) -> None:
-        """Remember which threads sleep in their retry node: these can be cut without losing anything."""
-        if isinstance(event, RetryDecided) and event.decision.action == "again":
-            self._sleeping[event.thread] = event.decision.at
-        elif isinstance(event, AttemptEnded):
-            self._sleeping.pop(event.thread, None)
-
-    def _note_stored_waits(self, tid: str, raw: RawThread) -> None:
-        """Remember a wait that an earlier process has begun: its decision is in the thread, no event will tell it."""
-        failures = raw.values.get("failures") or {}
-        times = [(f.get("decision") or {}).get("at", 0.0) for f in failures.values() if not f.get("released")]
-        if times:
-            self._sleeping[tid] = max(times)
-
     async def _cut_sleepers_when_stopped(self) -> None:
         """Once draining, cancel threads that only wait; a thread in a call finishes the call, which is paid for."""
         await self._stop.wait()
         while True:
-            for tid, until in list(self._sleeping.items()):
-                if until > clock.now() + 0.2 and (task := self._working.get(tid)) is not None:
-                    self._sleeping.pop(tid, None)
+            for tid in self._sleepers.until_after(clock.now() + 0.2):
+                if (task := self._working.get(tid)) is not None:
+                    self._sleepers.forget(tid)
                     task.cancel()
             await asyncio.sleep(0.1)

@@ -37,6 +37,8 @@ class Settings(CallSettings):
     """Whether a finished thread keeps its last checkpoint alone, which tells its whole story."""
     parallel: int = Field(default=50, ge=1, le=10_000, validation_alias="SUREFOOT_PARALLEL")
     """Threads under way at the same time."""
+    patience_s: float = Field(default=120, ge=0, le=86_400, validation_alias="SUREFOOT_PATIENCE_S", allow_inf_nan=False)
+    """Seconds that `surefoot run` and `surefoot resume` let an item wait for endpoints that are down or fail."""
     log_level: Literal["off", "debug", "info", "warning"] = Field(default="off", validation_alias="SUREFOOT_LOG_LEVEL")
     """Events that are logged to stderr."""
     log_format: Literal["auto", "console", "json"] = Field(default="auto", validation_alias="SUREFOOT_LOG_FORMAT")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from surefoot.threads import RawThread, ThreadRecord
 
 
-REFUSALS: Final = ("breaker_open", "over_budget")
+REFUSALS: Final = ("breaker_open", "over_budget", "retry_budget_spent", "throttled_locally")
 """Outcomes of attempts whose request was never sent, because the guard refused it."""
 
 
@@ -94,6 +94,8 @@ def _attempt(attempt: dict[str, Any]) -> Event:
     facts = [duration(number(attempt.get("latency_ms")) / 1000)]
     if limit := number(attempt.get("timeout_ms")):
         facts[0] += f" of {duration(limit / 1000)} allowed"
+    if (queued := number(attempt.get("queued_ms"))) >= 100:
+        facts.append(f"queued {duration(queued / 1000)}")
     if number(attempt.get("tokens_in")) or number(attempt.get("tokens_out")):
         facts.append(f"{number(attempt.get('tokens_in')):.0f} tokens in, {number(attempt.get('tokens_out')):.0f} out")
     if number(attempt.get("calls")):

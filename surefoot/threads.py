@@ -101,9 +101,9 @@ class ThreadRecord(BaseModel):
 def context_text(context: RunContext) -> str:
     """Return what a context names, as it is kept in metadata; empty where it names nothing.
 
-    How long a wait may hold a slot is the runner's own affair.
+    How long an item may wait, and how long a wait may hold a slot, is the affair of who runs it.
     """
-    kept = set(RunContext.model_fields) - {"max_inline_wait_s"}
+    kept = set(RunContext.model_fields) - {"max_inline_wait_s", "patience_s"}
     named = context.model_dump_json(exclude_defaults=True, include=kept)
     return "" if named == "{}" else named
 

@@ -300,15 +300,15 @@ failed: list[float] = []
 async def test_the_guard_in_memory_goes_by_what_has_passed_not_by_the_hosts_clock(
     seconds: float, jump: Callable[[float], None]
 ) -> None:
-    guard = MemoryGuard(Limits(max_cost_per_day_microusd=100))
+    guard = MemoryGuard(Limits(max_cost_per_day_microusd=100, open_s=100))
     with using_guard(guard):
-        live = await guard.admit(request(60, thread=""))
-        for _ in range(20):
+        live = await guard.admit(request(60, thread="", model="another"))
+        for _ in range(30):
             await guard.settle(await guard.admit(request(thread="")), settled(outcome="timeout"))
         jump(seconds)
         with pytest.raises(BreakerOpen) as caught:
             await guard.admit(request(thread=""))
-        assert 25 < (caught.value.retry_after or 0) <= 30
+        assert 10 < (caught.value.retry_after or 0) <= 37.5
         (report,) = await guard.caps()
         assert (report.reserved, report.unknown) == (60, 0)
         await guard.settle(live, settled(1))

@@ -224,7 +224,7 @@ async def test_what_the_guard_held_back_is_no_retry(guard: MemoryGuard, openai_e
 
 async def test_an_open_breaker_goes_to_the_next_rung_at_once(openai_endpoint: OpenAIEndpoint) -> None:
     openai_endpoint.always(status(500))
-    guard = MemoryGuard(Limits(breaker_calls=2, retry_reserve=100))
+    guard = MemoryGuard(Limits(breaker_failures=2))
 
     async def other(_inputs: Text, _call: Call) -> Word:
         return Word(word="other")
@@ -305,7 +305,7 @@ def test_percentiles_are_those_of_the_sorted_latencies(latencies: list[int], per
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"concurrency": 0}, {"concurrency": "many"}, {"open_s": -1}, {"breaker_failures": float("nan")}, {"open_s": None}],
+    [{"concurrency": 0}, {"concurrency": "many"}, {"open_s": -1}, {"throttle_ratio": float("nan")}, {"open_s": None}],
 )
 def test_limits_that_make_no_sense_are_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"limits: {next(iter(wrong))} must be"):

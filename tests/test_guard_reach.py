@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import random
 from typing import Any
@@ -155,7 +156,7 @@ async def test_dead_processes_hold_up_no_verdict_for_longer_than_their_lease(kit
 async def test_a_servers_clock_that_is_set_back_keeps_nobody_waiting(kit: Kit) -> None:
     guard = kit.make()
     await unconnected(guard, 5)
-    for _ in range(20):
+    for _ in range(30):
         await send(guard, settled(outcome="timeout"), endpoint="breaks")
     await send(guard, settled(outcome="throttled", retry_after_s=20), endpoint="rests")
     for endpoint in ("127.0.0.1:1", "breaks", "rests"):
@@ -227,6 +228,51 @@ async def test_a_refused_key_is_a_halt_and_no_rejected_item(kit: Kit) -> None:
         await send(guard, settled(outcome="permanent", halt="model", error="no"), prompt_hash=f"p{number}")
     kit.clock.now += 31
     await guard.admit(request())
+
+
+# --- who has patience waits ------------------------------------------------------------------------------------------
+
+
+async def settle_while_they_wait(guard: GuardFront, waiters: list[asyncio.Task[Admission]]) -> list[Admission]:
+    """Return the admissions of waiters in the order in which they are let through, each answered at once."""
+    order: list[Admission] = []
+    async with asyncio.timeout(30):
+        while waiters:
+            done, _ = await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+            for task in [task for task in waiters if task in done]:
+                waiters.remove(task)
+                order.append(task.result())
+                await guard.settle(task.result(), settled())
+    return order
+
+
+@pytest.mark.parametrize("how", ["unreachable", "rejects"])
+async def test_patient_requests_wait_until_the_endpoint_is_back_and_the_others_are_refused(kit: Kit, how: str) -> None:
+    guard = kit.make()
+    await (unconnected(guard, 5) if how == "unreachable" else rejected(guard, range(20)))
+    waiters = []
+    for number in range(8):
+        asked = request(thread=f"w{number}", prompt_hash="", patience_s=60)
+        waiters.append(asyncio.create_task(guard.admit(asked)))
+        await asyncio.sleep(0.02)
+    with pytest.raises(EndpointDown):
+        await guard.admit(request())
+    assert not any(waiter.done() for waiter in waiters)
+    kit.clock.now += 2
+    order = await settle_while_they_wait(guard, waiters)
+    assert len(order) == 8
+    assert sum(admission.probe for admission in order) == 1, "one finds out for all others"
+    await guard.admit(request())
+
+
+@pytest.mark.parametrize("how", ["unreachable", "rejects"])
+async def test_when_patience_ends_the_refusal_says_what_was_waited_for(kit: Kit, how: str) -> None:
+    guard = kit.make()
+    await (unconnected(guard, 5) if how == "unreachable" else rejected(guard, range(20)))
+    with pytest.raises(EndpointDown, match="cannot be reached" if how == "unreachable" else "rejects every request"):
+        await guard.admit(request(timeout_s=0.1, patience_s=0.4))
+    with pytest.raises(EndpointDown):
+        await guard.admit(request(timeout_s=20, patience_s=0.4))
 
 
 # --- nobody who answers is cut off ----------------------------------------------------------------------------------

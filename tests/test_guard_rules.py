@@ -20,6 +20,7 @@ from nodes.errors import (
     RetriesSpent,
     Runaway,
     Throttled,
+    ThrottledLocally,
 )
 
 
@@ -138,128 +139,47 @@ async def test_spending_too_fast_is_a_runaway(kit: Kit) -> None:
 # --- retry budget ---------------------------------------------------------------------------------------------------
 
 
-async def test_retries_are_paid_for_by_successes(kit: Kit) -> None:
-    guard = kit.make()
+async def test_retries_are_earned_by_successes_and_a_retry_that_succeeds_earns_too(kit: Kit) -> None:
+    limits = {"retry_reserve": 10, "retry_deposit": 0.5}
+    guard = kit.make(**limits)
     for _ in range(10):
         await once(guard, settled(outcome="invalid_output"), retry=True)
     with pytest.raises(RetriesSpent) as caught:
         await guard.admit(request(retry=True))
-    assert not caught.value.retryable
+    assert (caught.value.retryable, caught.value.outcome) == (False, "retry_budget_spent")
     await once(guard)
-    for _ in range(4):
-        await once(kit.make())
+    await once(kit.make(**limits))
     await once(guard, retry=True)
     with pytest.raises(RetriesSpent):
         await guard.admit(request(retry=True))
     await guard.admit(request(retry=True, endpoint="elsewhere"))
 
 
-@pytest.mark.parametrize(("rate", "most"), [(0.3, 1.2), (1.0, 1.02)])
-async def test_amplification_stays_bounded(kit: Kit, rate: float, most: float) -> None:
-    """Three retries a call, as a policy would; the budget decides how many are sent."""
+@pytest.mark.parametrize(("rate", "most", "served"), [(0.3, 1.46, 0.985), (0.6, 2.6, 0.975), (1.0, 0.1, 0.0)])
+async def test_an_outage_is_not_amplified_and_a_bad_day_gets_all_its_retries(
+    kit: Kit, rate: float, most: float, served: float
+) -> None:
+    """As many retries as make 99 of 100 calls succeed; nothing waits, so a request that is held back comes again."""
     import random
 
-    guard, dice, calls, sent = kit.make(breaker_calls=10_000), random.Random(3), 600, 0
+    guard, dice, calls, sent, good = kit.make(queue_age_s=0), random.Random(3), 600, 0, 0
     for _ in range(calls):
-        for n in range(4):
+        n = 0
+        for _ in range(200):
             try:
                 admission = await guard.admit(request(retry=n > 0, thread=""))
-            except RetriesSpent:
+            except ThrottledLocally:
+                continue
+            except (RetriesSpent, BreakerOpen):
                 break
-            sent += 1
+            sent, n = sent + 1, n + 1
             bad = dice.random() < rate
             await guard.settle(admission, settled(outcome="transient" if bad else "ok"))
-            if not bad:
+            good += not bad
+            if not bad or n == {0.3: 4, 0.6: 9, 1.0: 4}[rate]:
                 break
-    assert (sent - 10) / calls <= most
-
-
-# --- circuit breaker ------------------------------------------------------------------------------------------------
-
-
-async def test_a_failing_endpoint_is_left_alone_then_probed_once(kit: Kit) -> None:
-    guard = kit.make()
-    await fail(guard, 20)
-    with pytest.raises(BreakerOpen) as caught:
-        await kit.make().admit(request())
-    assert caught.value.retry_after == 30
-    await guard.admit(request(model="another"))
-    kit.clock.now += 30
-    probe = await guard.admit(request())
-    assert probe.probe
-    with pytest.raises(BreakerOpen):
-        await kit.make().admit(request())
-    await guard.settle(probe, settled())
-    assert not (await guard.admit(request())).probe
-
-
-async def test_probes_that_fail_double_the_wait(kit: Kit) -> None:
-    guard = kit.make()
-    await fail(guard, 20, "timeout")
-    waits = []
-    for _ in range(5):
-        with pytest.raises(BreakerOpen) as caught:
-            await guard.admit(request())
-        waits.append(caught.value.retry_after)
-        kit.clock.now += caught.value.retry_after or 0
-        await fail(guard, 1)
-    assert waits == [30, 60, 120, 240, 300]
-
-
-@pytest.mark.parametrize("outcome", ["throttled", "invalid_output", "cancelled", "permanent"])
-async def test_what_does_not_speak_against_an_endpoint_opens_nothing(kit: Kit, outcome: str) -> None:
-    guard = kit.make()
-    await fail(guard, 40, outcome)
-    await guard.admit(request())
-
-
-async def test_nineteen_failures_or_fewer_than_half_open_nothing(kit: Kit) -> None:
-    guard = kit.make()
-    await fail(guard, 19)
-    await guard.admit(request())
-    await fail(guard, 30, "ok", endpoint="other")
-    await fail(guard, 24, endpoint="other")
-    await guard.admit(request(endpoint="other"))
-
-
-async def test_slow_calls_open_it_too(kit: Kit) -> None:
-    guard = kit.make(slow_call_s=2)
-    for _ in range(20):
-        await once(guard, settled(latency_s=2.5))
-    with pytest.raises(BreakerOpen):
-        await guard.admit(request())
-
-
-async def test_a_lost_probe_frees_itself_and_cannot_speak_any_more(kit: Kit) -> None:
-    guard = kit.make()
-    await fail(guard, 20)
-    kit.clock.now += 30
-    lost = await guard.admit(request(timeout_s=5))
-    kit.clock.now += 9.9
-    with pytest.raises(BreakerOpen):
-        await guard.admit(request())
-    kit.clock.now += 0.2
-    second = await guard.admit(request(timeout_s=5))
-    assert second.probe
-    # The first one comes back to life: its word would close a breaker that belongs to the second one.
-    await guard.settle(lost, settled())
-    with pytest.raises(BreakerOpen):
-        await guard.admit(request())
-    await guard.settle(second, settled(outcome="transient"))
-    with pytest.raises(BreakerOpen) as caught:
-        await guard.admit(request())
-    assert caught.value.retry_after == 60
-
-
-async def test_calls_from_before_do_not_count_after_it_has_closed(kit: Kit) -> None:
-    guard = kit.make()
-    before = [await guard.admit(request(thread="")) for _ in range(30)]
-    await fail(guard, 20)
-    kit.clock.now += 30
-    await once(guard)
-    for admission in before:
-        await guard.settle(admission, settled(outcome="transient"))
-    await guard.admit(request())
+    assert sent / calls <= most
+    assert good / calls >= served
 
 
 # --- places ---------------------------------------------------------------------------------------------------------
@@ -480,7 +400,7 @@ async def test_second_requests_have_a_budget_of_their_own(kit: Kit) -> None:
 
 
 async def test_everything_is_told(kit: Kit) -> None:
-    guard = kit.make(retry_reserve=1)
+    guard = kit.make(retry_reserve=1, retry_deposit=0.2)
     seen: list[events.Event] = []
     with events.listening(seen.append):
         await once(guard, settled(3), worst=5)
@@ -492,7 +412,8 @@ async def test_everything_is_told(kit: Kit) -> None:
         await guard.admit(request(call_id="c", thread="u"))
         for _ in range(4):
             await once(guard)
-        await fail(guard, 20, model="n")
+        for admission in [await guard.admit(request(model="n", thread="")) for _ in range(30)]:
+            await guard.settle(admission, settled(outcome="transient"))
     told = [type(event).__name__ for event in seen]
     assert set(told) == {
         "CallAdmitted", "CallSettled", "CallRefused", "CallReplayed", "RetryBudgetChanged", "BreakerChanged",

@@ -75,8 +75,8 @@ async def test_twenty_tickets_at_a_closed_port_fall_back_after_a_handful_of_requ
     assert {result.status for result in results.values()} <= {"done", "waiting"}
     assert all(result.row["category"] and result.row["team"] for result in results.values())
     assert all("cannot be reached" in result.row["reasons"][0] for result in list(results.values())[1:])
-    # Five make the verdict, one every few seconds looks whether it still holds.
-    assert 5 <= len(sent) <= 20
+    # Five make the verdict beside those under way then, and one every few seconds looks whether it still holds.
+    assert 5 <= len(sent) <= 30
     # With embedded's own two answers: one more for each step that was refused, and no waiting for a draft.
     most = sorted(len(attempts_of(result)) for result in results.values())
     assert most[-2] <= 8

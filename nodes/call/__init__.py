@@ -9,6 +9,7 @@ from nodes.call.endpoint import chat_endpoint
 from nodes.call.guard import Admission, Cap, CapReport, Guard, Request, Settlement
 from nodes.call.limits import Limits
 from nodes.call.memory_guard import MemoryGuard
+from nodes.call.parking import parking_with
 from nodes.call.prices import Price, TokenUsage, estimate_microusd, price
 from nodes.call.reply import Reply, Usage
 from nodes.call.settings import CallSettings, call_settings, prepare_settings, reset_call_settings
@@ -37,6 +38,7 @@ __all__ = [
     "estimate_microusd",
     "get_guard",
     "limits_of",
+    "parking_with",
     "prepare_settings",
     "price",
     "reset_call_settings",

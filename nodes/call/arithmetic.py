@@ -21,9 +21,32 @@ PERCENTILES_EVERY_MS: Final = 1000
 HIGHEST_LIFT_MS: Final = 3_600_000
 """Highest that timeouts in a row raise the next one, before the ceiling."""
 
+WAITER_MS: Final = 3000
+"""A waiter that has not asked again for so long is dead: the living ask at least every second."""
+
 RATE_SLICE_MS: Final = 5000
 RATE_SLICES: Final = 12
 """What a thread spends in a minute is added up in slices of 5 seconds."""
+
+HEALTH_SLICE_MS: Final = 5000
+HEALTH_SLICES: Final = 6
+"""The throttle looks at the requests that began within half a minute, added up in slices of 5 seconds."""
+
+LEAST_HEALTH: Final = 30
+"""Requests below which the throttle holds nothing back: as many failures in a row open the breaker."""
+
+ROW_KEPT: Final = 4
+"""Failures in a row that are remembered, as a multiple of those that open the breaker."""
+
+RAMP_START: Final = 5
+RAMP_STEP: Final = 2
+RAMP_MS: Final = 20_000
+RAMP_POLL_MS: Final = 200
+"""After an outage so many requests may be under way at first, two more for each that is accepted, for 20 seconds: those
+who waited come back in their order and not all at once. They ask again after a fifth of a second unless woken."""
+
+DICE: Final = 1_000_000
+"""Random numbers are whole ones below this, thrown by who asks, so that both guards come to the same results."""
 
 SIZES: Final = (64, 512, 2048)
 """Bounds of the size classes of an answer, in tokens: the latency of a model is mostly the length of its answer."""
@@ -72,21 +95,27 @@ def learned_timeout(p99: int, lift: int, floor: int, ceiling: int) -> int:
     return min(max(usual_timeout(p99, floor), lift), ceiling)
 
 
-def breaker_mark(failed: bool, slow: bool) -> str:
-    """Return the letter that stands for a call in a breaker's window."""
-    return ("F" if slow else "f") if failed else ("s" if slow else "o")
+def throttled(began: int, failed: int, ratio: int, dice: int) -> bool:
+    """Tell whether a request is refused locally: with probability (requests - K x accepts) / (requests + 1).
+
+    Whoever is still under way counts as accepted. `ratio` is K in thousandths, `dice` a number below `DICE`.
+    """
+    if began < LEAST_HEALTH:
+        return False
+    return dice * (began + 1) * 1000 < (began * 1000 - ratio * (began - failed)) * DICE
 
 
-def breaker_opens(window: str, calls: int, failures: int, slow: int) -> str:
-    """Return why a breaker opens on a window of marks, or an empty string; shares are in percent."""
-    total = len(window)
-    if total < calls:
-        return ""
-    if 100 * (window.count("f") + window.count("F")) >= failures * total:
-        return "failures"
-    if 100 * (window.count("s") + window.count("F")) >= slow * total:
-        return "slow"
-    return ""
+def throttle_wait(began: int, failed: int, dice: int) -> int:
+    """Return how many milliseconds a locally refused request waits before it asks again.
+
+    The more of the requests fail, the longer: a tenth of a second to one and a half, spread by the dice.
+    """
+    return (100 + 900 * failed // max(1, began)) * (DICE // 2 + dice) // DICE
+
+
+def probe_wait(every: int, dice: int) -> int:
+    """Return the milliseconds until the next probe, half to one and a half of the usual."""
+    return every * (DICE // 2 + dice) // DICE
 
 
 def add_failed(row: str, number: int, most: int) -> str:

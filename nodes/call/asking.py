@@ -116,7 +116,7 @@ class Asking:
 
     async def _send(self, shot: Shot, request: Request, one: Try | None) -> chat.Answer | Failed:
         """Send one request between admission and settlement."""
-        async with passage(request, self.call.usage, self.call.allow, one) as way:
+        async with passage(request, self.call.usage, self.call.clock, one) as way:
             if way.replay is not None:
                 answer, way.charge = kept.recall(way.replay)
                 return answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar, overload
@@ -21,6 +21,7 @@ from nodes.call.endpoint import (
 from nodes.call.guard import Cap, Request
 from nodes.call.libraries import load_libraries
 from nodes.call.prices import price
+from nodes.call.queueing import Queueing
 from nodes.call.reask import Unfit, both, wish_again, worth_asking
 from nodes.call.reply import Reply, Usage
 from nodes.call.settings import prepare_settings
@@ -59,7 +60,8 @@ class Call:
         resent: bool | None = None,
         remember: bool = False,
         hedge: bool = False,
-        allow: Callable[[float], None] | None = None,
+        patience_s: float = 0.0,
+        clock: Queueing | None = None,
     ) -> None:
         self.step = step
         self.thread = thread
@@ -79,8 +81,10 @@ class Call:
         """Whether answers are kept, so that a step that runs again after a crash does not pay for them again."""
         self.hedge = hedge
         """Whether a slow request may be sent a second time."""
-        self.allow = allow or (lambda _seconds: None)
-        """Told the time limit of each request as it begins, so that the attempt's own does not cut it short."""
+        self.patient_until = time.monotonic() + patience_s
+        """Until when a request waits for an endpoint that is down, by the monotonic clock."""
+        self.clock = clock or Queueing()
+        """The time limit of the attempt, which its requests stop while they wait and extend when they begin."""
         self.feedback = feedback
         """Why the previous attempt or version was not good enough; told to the model at the end of the prompt."""
         self.temperature = temperature
@@ -208,6 +212,7 @@ class Call:
             call_id=named if self.remember else "",
             prompt_hash=prompt,
             retry=self.resent or again,
+            patience_s=max(0.0, self.patient_until - time.monotonic()),
         )
 
 

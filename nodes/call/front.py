@@ -5,8 +5,11 @@ The shared rules are behind two methods, `_shared_admit` and `_shared_settle`, w
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import json
+import random
 import threading
 import time
 import uuid
@@ -16,16 +19,20 @@ from typing import Any, Final
 
 from nodes import events
 from nodes.call import refusals
-from nodes.call.arithmetic import size_class
+from nodes.call.arithmetic import DICE, size_class
 from nodes.call.bell import Bell, Doorbells, Ear
 from nodes.call.budget import CommandBudget, command_budget
 from nodes.call.guard import Admission, CapReport, Request, Settlement
 from nodes.call.hold import Hold, LocalCaps
 from nodes.call.limits import Limits, ms
-from nodes.errors import CallError, HeldBack, StopRun
+from nodes.call.parking import parked_item
+from nodes.errors import CallError, StopRun
 
 POLL_S: Final = 1.0
 """Longest sleep of a waiter; normally it is woken sooner. It also tells the others that the waiter lives."""
+
+_HELD: Final = frozenset({"endpoint", "throttle", "budget"})
+"""What is waited for while the endpoint does not answer, or refuses most."""
 
 LOCAL_POLL_S: Final = 0.25
 """The same for a waiter for money of the command."""
@@ -135,18 +142,27 @@ class GuardFront(ABC):
     async def _admit(self, request: Request, ask: dict[str, Any]) -> Admission:
         budget = command_budget()
         patience = self._limits.queue_age_s
-        give_up_at = time.monotonic() + (request.timeout_s if patience is None else patience)
-        granted = False
+        began = time.monotonic()
+        wait_s = max(request.timeout_s if patience is None else patience, request.patience_s)
+        granted = parked = False
         bell = budget.changed if budget else self._unbudgeted
         try:
             # Two ears: giving money back to the command while waiting for a place must not wake those who do the same.
-            with bell.listening() as for_money, self._doors.listening(ask["id"]) as for_place:
+            with (
+                bell.listening() as for_money,
+                self._doors.listening(ask["id"]) as for_place,
+                contextlib.ExitStack() as parking,
+            ):
                 while True:
                     told = await self._ask(request, ask, budget)
                     if isinstance(told, Admission):
                         granted = True
                         return told
-                    await self._wait(told, give_up_at, for_money, for_place)
+                    if told["why"] in _HELD and not parked:
+                        parked = parking.enter_context(parked_item())
+                    await self._wait(request, told, began + wait_s, for_money, for_place)
+                    ask["patient"] = int(time.monotonic() < began + request.patience_s)
+                    ask["dice"] = random.randrange(DICE)  # noqa: S311 - as above
         finally:
             if ask["waiting"] and not granted:
                 self._shared_leave(ask)
@@ -179,11 +195,19 @@ class GuardFront(ABC):
             raise refusals.error_of(told, request)
         return told
 
-    async def _wait(self, told: dict[str, Any], give_up_at: float, for_money: Ear, for_place: Ear) -> None:
+    async def _wait(
+        self, request: Request, told: dict[str, Any], give_up_at: float, for_money: Ear, for_place: Ear
+    ) -> None:
         left = give_up_at - time.monotonic()
         if left <= 0:
-            raise HeldBack(refusals.waited(told))
-        if told["why"] == "command":
+            raise refusals.error_of_wait(told, request)
+        if told["why"] in ("throttle", "budget"):
+            await asyncio.sleep(min(told["retry_ms"] / 1000, left))
+        elif told["why"] == "endpoint":
+            # The line is woken when it moves; who hears nothing asks again, which also shows that he lives.
+            await self._listen()
+            await for_place.heard(min(told["retry_ms"] / 1000, left))
+        elif told["why"] == "command":
             await for_money.heard(min(LOCAL_POLL_S, left))
         elif not await self._listen():
             await for_place.heard(min(POLL_S, left))
@@ -220,7 +244,10 @@ class GuardFront(ABC):
             "fresh": int(self._is_new(request)),
             "step": request.step,
             "room": [],
+            "dice": random.randrange(DICE),  # noqa: S311 - spreads requests, guards nothing
             "caps": caps,
+            "patient": int(request.patience_s > 0),
+            "turn": 0,
             "ticket": 0,
             "waiting": 0,
             "limits": limits.wire,
@@ -245,7 +272,7 @@ class GuardFront(ABC):
     def _told(self, request: Request, ask: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
         """Take note of what an answer says beside its result: whom to wake, what changed."""
         if told["r"] == "wait":
-            ask["waiting"], ask["ticket"] = 1, told["ticket"]
+            ask["waiting"], ask["ticket"], ask["turn"] = 1, told["ticket"], told["turn"]
         elif "waiting" in ask:
             ask["waiting"] = 0
         self._doors.ring(told.get("wake") or ())

@@ -57,6 +57,9 @@ class Request:
     """Identifies the prompt without telling it; empty for one that is not counted."""
     retry: bool = False
     """Whether a request for the same purpose was sent before: a later attempt, a reask, a hedge."""
+    patience_s: float = 0.0
+    """Seconds that it waits for an endpoint that is down or refuses most requests; 0 does not wait for one that is
+    down."""
     hedge: bool = False
     """Whether the first request is still under way."""
 
@@ -137,8 +140,9 @@ class Guard(Protocol):
 
         Raises `ConfigurationError` for an endpoint that refused key or model, `BudgetSpent` when the cap of the command
         or a day is spent, `GuardUnavailable` when the shared state cannot be reached; and the `CallError`s `OverBudget`
-        (step or run), `Runaway`, `RetriesSpent`, `BreakerOpen` (with `EndpointLost` and `EndpointDown`) and `Throttled`
-        (a place or money was not free until the timeout, or the endpoint asked to be left alone).
+        (step or run), `Runaway`, `RetriesSpent`, `BreakerOpen` (with `EndpointLost` and `EndpointDown`),
+        `ThrottledLocally` (the endpoint refuses most requests) and `Throttled` (a place or money was not free until the
+        timeout, or the endpoint asked to be left alone). A request with patience waits for an endpoint that is down.
         """
         ...
 

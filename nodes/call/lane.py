@@ -67,7 +67,7 @@ class Lane:
         Raises what the guard raises, and a `CallError` or `ConfigurationError` for whatever the model raises.
         """
         call, request, cost = await self._ask(messages, sent)
-        async with passage(request, call.usage, call.allow) as way:
+        async with passage(request, call.usage, call.clock) as way:
             if way.replay is not None:
                 message, way.charge = recall(way.replay)
                 self._judge(message, self._known(sent, request, **reason_kept(way.replay)))
@@ -96,7 +96,7 @@ class Lane:
         Inside a step, whoever watches the run sees the text as provisional tokens.
         """
         call, request, cost = await self._ask(messages, sent, stream=True)
-        async with passage(request, call.usage, call.allow) as way:
+        async with passage(request, call.usage, call.clock) as way:
             if way.replay is not None:
                 message, way.charge = recall(way.replay)
                 self._judge(message, self._known(sent, request, **reason_kept(way.replay)))

@@ -29,41 +29,41 @@ class Limits:
     queue_age_s: float | None = None
     """Longest wait for a place or for reserved money, in seconds; None is the request's own timeout."""
 
-    retry_reserve: float = 10.0
-    """Retries that an endpoint is allowed before anything succeeded; gRPC's retry throttling begins with 10, too."""
-    retry_deposit: float = 0.2
-    """Retries that a successful first attempt pays for: Finagle's budget is 20 % of the requests."""
+    retry_reserve: float = 50.0
+    """Retries that an endpoint is allowed before anything succeeded: a burst of `concurrency_max` requests may meet its
+    failures before its first answer."""
+    retry_deposit: float = 3.0
+    """Retries earned per success; 3 are what an endpoint that accepts a quarter of its requests needs for each answer.
+    Below that the budget tells an outage from a bad day."""
     retry_max: float = 100.0
     """Most retries that are saved up."""
     hedge_share: float = 0.05
     """Part of the requests that may be sent a second time when they are slow ("The Tail at Scale", Dean and Barroso,
     2013, sends 2 to 5 % more)."""
 
-    breaker_window: int = 50
-    """Calls that the circuit breaker looks at."""
-    breaker_calls: int = 20
-    """Calls below which it does not open; resilience4j's 100 never fill at the rate of model calls."""
-    breaker_failures: float = 0.6
-    """Part of failed calls at which it opens. With resilience4j's 0.5 an endpoint that fails 30 % of the time would be
-    cut off by chance: 10 of the first 20 calls fail once in 20 times, 12 of them once in 200."""
-    slow_call_s: float | None = None
-    """Seconds from which a call is slow; None does not look at it."""
-    breaker_slow: float = 0.8
-    """Part of slow calls at which it opens."""
-    open_s: float = 30.0
-    """Seconds until the first probe; doubled while probes fail."""
-    longest_open_s: float = 300.0
+    throttle_ratio: float = 2.0
+    """K of adaptive throttling ("Handling Overload", Google's "Site Reliability Engineering", 2016): a request is held
+    back locally with probability (requests - K x accepts) / (requests + 1), so nothing is while half are accepted."""
+    breaker_failures: int = 30
+    """Requests in a row, by the order in which they began, that failed, at which the circuit breaker opens. An endpoint
+    that fails 60 % of its requests fails 30 in a row once in five million."""
+    open_s: float = 2.0
+    """Seconds between two probes of an open breaker, spread by half; the first one goes after a quarter of it."""
     probe_lease_s: float = 5.0
     """Seconds after its timeout at which a probe that was not settled is given up, and another one is sent."""
 
     unreachable_calls: int = 5
-    """Requests in a row without a connection at which an endpoint that answered nothing lately counts as unreachable;
-    `breaker_calls` of them for one that did. A failure counts once all requests that were under way when it came back
-    have ended, too: failed connections take milliseconds, answers take seconds."""
+    """Requests in a row without a connection at which an endpoint that answered nothing lately counts as unreachable. A
+    failure counts once all requests that were under way when it came back have ended, too: failed connections take
+    milliseconds, answers take seconds."""
+    lost_calls: int = 20
+    """The same for an endpoint that answered something lately."""
     rejected_items: int = 20
     """Items in a row, different in thread and in prompt, whose requests were rejected as such (400 and its kin), at
-    which an endpoint counts as one that rejects everything; `breaker_window` of them for one that accepted one lately.
-    One bad item never counts twice, and an accepted one ends the row."""
+    which an endpoint counts as one that rejects everything. One bad item never counts twice, and an accepted one ends
+    the row."""
+    rejected_items_lately: int = 50
+    """The same for an endpoint that accepted something lately."""
     lately_s: float = 60.0
     """Seconds for which an answer is recent."""
     reprobe_s: float = 1.0
@@ -138,16 +138,14 @@ class Limits:
             "retry_deposit": round(self.retry_deposit * MILLI),
             "retry_max": round(self.retry_max * MILLI),
             "hedge_deposit": round(self.hedge_share * MILLI),
-            "breaker_window": self.breaker_window,
-            "breaker_calls": self.breaker_calls,
-            "breaker_failures": round(self.breaker_failures * 100),
-            "breaker_slow": round(self.breaker_slow * 100),
-            "slow_ms": ms(self.slow_call_s or 0),
+            "throttle_ratio": round(self.throttle_ratio * MILLI),
+            "breaker_failures": self.breaker_failures,
             "open_ms": ms(self.open_s),
-            "longest_open_ms": ms(self.longest_open_s),
             "probe_ms": ms(self.probe_lease_s),
             "unreachable_calls": self.unreachable_calls,
+            "lost_calls": self.lost_calls,
             "rejected_items": self.rejected_items,
+            "rejected_items_lately": self.rejected_items_lately,
             "lately_ms": ms(self.lately_s),
             "reprobe_ms": ms(self.reprobe_s),
             "longest_reprobe_ms": ms(self.longest_reprobe_s),
@@ -168,10 +166,12 @@ _AT_LEAST_ONE: Final = frozenset(
         "concurrency",
         "concurrency_start",
         "concurrency_max",
-        "breaker_window",
-        "breaker_calls",
+        "throttle_ratio",
+        "breaker_failures",
         "unreachable_calls",
+        "lost_calls",
         "rejected_items",
+        "rejected_items_lately",
         "same_call",
     }
 )

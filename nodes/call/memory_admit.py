@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nodes.call import arithmetic as calc
-from nodes.call.memory_state import REMEMBERED, BreakerState, Record, Shared, Timing
+from nodes.call.memory_state import REMEMBERED, Record, Shared, Timing
 from nodes.call.memory_turn import Answer, Turn, halt_names
 
 
@@ -17,7 +17,7 @@ class Admitting(Turn):
     def __init__(self, shared: Shared, now: int, ask: dict[str, Any]) -> None:
         super().__init__(shared, now, ask)
         self.endpoint = shared.endpoint(ask["ep"], self.limits)
-        self.breaker: BreakerState = shared.breakers[f"{ask['ep']}|{ask['model']}"]
+        self.breaker = self.breaker_of(ask)
         self.timing: Timing = shared.timings[ask["lat"]]
         self.halts = [halt for name in halt_names(ask) if (halt := shared.halts.get(name)) is not None]
         day = datetime.fromtimestamp(now / 1000, UTC).date().isoformat()
@@ -32,16 +32,16 @@ class Admitting(Turn):
         if kept is not None and self.now - kept[0] <= self.limits["ledger_ms"]:
             self._leave()
             return self.answer("replay", answer=kept[1])
-        refusal = self._halted() or self._runaway() or self._unreachable() or self._unfunded()
-        refusal = refusal or self._broken() or self._resting()
+        refusal = self._halted() or self._runaway() or self._unreachable() or self._broken()
+        refusal = refusal or self._unfunded() or self._resting()
         if refusal is None:
             refusal = self._crowded()
             if refusal is not None and refusal["r"] == "wait":
                 return self.answer(**refusal)
-            refusal = refusal or self._over() or self._unpaid()
+            refusal = refusal or self._throttled() or self._over() or self._unpaid()
         if refusal is None:
             return self._admit()
-        self._leave()
+        self._leave(but_line=refusal["r"] == "wait" and refusal["why"] == "endpoint")
         if refusal.pop("short", False):
             self.shared.short[ask["id"]] = self.now
         return self.answer(**refusal)
@@ -77,32 +77,83 @@ class Admitting(Turn):
         longest = max(limits["reprobe_ms"], limits["longest_reprobe_ms"])
         if not endpoint.down or not calc.lasts(endpoint.down_until, self.now, longest) or self.ask["fresh"]:
             return None
-        if calc.is_recent(endpoint.answered, self.now, limits["lately_ms"]):
-            return {"r": "unreachable", "retry_ms": max(left, limits["longest_reprobe_ms"]), "lately": 1}
-        return {"r": "unreachable", "retry_ms": left, "lately": 0}
-
-    def _unfunded(self) -> Answer | None:
-        if self.endpoint.down:
-            # Whoever finds out for all others whether it can be reached again adds nothing to its load.
-            return None
-        if self.ask["retry"] and self.endpoint.tokens < 1000:
-            return {"r": "retries_spent"}
-        return {"r": "hedges_spent"} if self.ask["hedge"] and self.endpoint.hedges < 1000 else None
+        lately = calc.is_recent(endpoint.answered, self.now, limits["lately_ms"])
+        if self.ask["patient"] and not self.ask["hedge"]:
+            return self._in_line("unreachable", left, int(lately))
+        return {
+            "r": "unreachable", "retry_ms": max(left, limits["longest_reprobe_ms"]) if lately else left,
+            "lately": int(lately),
+        }  # fmt: skip
 
     def _broken(self) -> Answer | None:
-        breaker = self.breaker
-        if breaker.open and breaker.rejects and self.now - breaker.until >= self.limits["lately_ms"]:
+        """Cut off an endpoint that is down, and let those who wait for it go step by step once it is back."""
+        breaker, ask, limits, now = self.breaker, self.ask, self.limits, self.now
+        if breaker.open and breaker.rejects and now - breaker.until >= limits["lately_ms"]:
+            # Nobody has asked for a while, so nothing is known.
             breaker.open, breaker.rejects, breaker.until, breaker.backoff, breaker.probe_until = False, False, 0, 0, 0
-            breaker.era += 1
-        if not breaker.open:
+        room = breaker.room(now)
+        if not breaker.open and room is None:
             return None
-        why = {"rejects": int(breaker.rejects)}
-        longest = max(self.limits["open_ms"], self.limits["longest_open_ms"])
-        if calc.lasts(breaker.until, self.now, longest) and not (breaker.rejects and self.ask["fresh"]):
-            return {"r": "open", "retry_ms": breaker.until - self.now} | why
-        if self.now < breaker.probe_until:
-            return {"r": "open", "retry_ms": min(1000, breaker.probe_until - self.now)} | why
+        breaker.line.bury(now)
+        before = breaker.line.before(ask["turn"])
+        wait = calc.RAMP_POLL_MS
+        if breaker.open:
+            probing = breaker.probe_until - now
+            longest = max(2 * limits["open_ms"], limits["reprobe_ms"], limits["longest_reprobe_ms"])
+            lasts = calc.lasts(breaker.until, now, longest) and not (breaker.rejects and ask["fresh"])
+            wait = min(1000, probing) if probing > 0 else (breaker.until - now if lasts else 0)
+            room = int(wait <= 0)
+            if room and breaker.rejects and ask["fresh"]:
+                return None
+        if room is not None and before < room:
+            return None
+        if ask["hedge"]:
+            return {"r": "hedges_spent"}
+        if breaker.open and not ask["patient"]:
+            return {"r": "open", "retry_ms": wait, "rejects": int(breaker.rejects)} | self._cause()
+        return self._in_line("rejects" if breaker.rejects else "down" if breaker.open else "ramp", wait)
+
+    def _in_line(self, what: str, wait: int, lately: int = 0) -> Answer:
+        """Stand in the line of those who wait until the endpoint answers again."""
+        line = self.breaker.line
+        line.bury(self.now)
+        turn = line.join(self.ask["id"], self.ask["turn"], self.now)
+        wait = min(max(wait, calc.RAMP_POLL_MS), 1000)
+        return {
+            "r": "wait", "why": "endpoint", "what": what, "lately": lately, "ticket": 0, "turn": turn, "retry_ms": wait,
+        } | self._cause()  # fmt: skip
+
+    def _held(self, why: str, wait: int) -> Answer:
+        """Wait for a time."""
+        return {"r": "wait", "why": why, "ticket": 0, "turn": 0, "retry_ms": wait} | self._cause()
+
+    def _cause(self) -> Answer:
+        """Say what really happened at the endpoint."""
+        began, failed = self.breaker.shares(self.now)
+        return {"began": began, "failed": failed, "last": self.breaker.last}
+
+    def _probes(self) -> bool:
+        """Tell whether a request finds out for all others if the endpoint works: it adds nothing to its load."""
+        return self.endpoint.down or self.breaker.open
+
+    def _unfunded(self) -> Answer | None:
+        ask, endpoint = self.ask, self.endpoint
+        if ask["retry"] and endpoint.tokens < 1000 and not self._probes():
+            return self._held("budget", 1000) if ask["patient"] else {"r": "retries_spent"}
+        if ask["hedge"] and endpoint.hedges < 1000 and not endpoint.down:
+            return {"r": "hedges_spent"}
         return None
+
+    def _throttled(self) -> Answer | None:
+        breaker, dice = self.breaker, self.ask["dice"]
+        if self._probes():
+            return None
+        began, failed = breaker.shares(self.now)
+        if not calc.throttled(began, failed, self.limits["throttle_ratio"], dice):
+            return None
+        if self.ask["hedge"]:
+            return {"r": "hedges_spent"}
+        return self._held("throttle", calc.throttle_wait(began, failed, dice))
 
     def _resting(self) -> Answer | None:
         left = self.endpoint.rest - self.now
@@ -114,17 +165,12 @@ class Admitting(Turn):
         places = self.places(endpoint)
         if not places:
             return None
-        endpoint.bury(self.now)
+        endpoint.line.bury(self.now)
         ticket = ask["ticket"]
-        before = sum(1 for t in endpoint.queue.values() if t < ticket) if ticket else len(endpoint.queue)
-        if len(endpoint.slots) + before < places:
+        if len(endpoint.slots) + endpoint.line.before(ticket) < places:
             return None
-        if not ticket:
-            endpoint.tickets += 1
-            ticket = endpoint.tickets
-        endpoint.queue[ask["id"]] = ticket
-        endpoint.seen[ask["id"]] = self.now
-        return {"r": "wait", "why": "place", "ticket": ticket}
+        ticket = endpoint.line.join(ask["id"], ticket, self.now)
+        return {"r": "wait", "why": "place", "ticket": ticket, "turn": ask["turn"]}
 
     def _over(self) -> Answer | None:
         """Hold the request against what its step and run have left without calls whose outcome nobody knows."""
@@ -149,15 +195,18 @@ class Admitting(Turn):
                     "r": "spent_out", "cap": name, "spent": cap.spent, "limit": limit, "unknown": cap.unknown,
                 }  # fmt: skip
             if worst > left - cap.held and full is None:
-                full = {"r": "wait", "why": "money", "ticket": self.ask["ticket"], "cap": name, "short": True}
+                ticket = self.ask["ticket"]
+                full = {"r": "wait", "why": "money", "ticket": ticket, "turn": 0, "cap": name, "short": True}
         return full
 
-    def _leave(self) -> None:
+    def _leave(self, *, but_line: bool = False) -> None:
         """Stop waiting; whoever stood behind may be able to go."""
         if self.ask["waiting"]:
             self.shared.short.pop(self.ask["id"], None)
-            if self.endpoint.leave(self.ask["id"]):
+            if self.endpoint.line.leave(self.ask["id"]):
                 self.wake_line(self.endpoint)
+            if not but_line and self.breaker.line.leave(self.ask["id"]):
+                self.wake_parked(self.endpoint, self.breaker)
 
     def _timeout(self) -> int:
         ask, timing = self.ask, self.timing
@@ -169,7 +218,8 @@ class Admitting(Turn):
         ask, limits, endpoint, now = self.ask, self.limits, self.endpoint, self.now
         if ask["waiting"]:
             self.shared.short.pop(ask["id"], None)
-            endpoint.leave(ask["id"])
+            endpoint.line.leave(ask["id"])
+            self.breaker.line.leave(ask["id"])
         timeout = self._timeout()
         for halt in self.halts:
             # This call is the probe; if its process dies with it, another one tries after the same time.
@@ -183,9 +233,9 @@ class Admitting(Turn):
             # No lease: one that hangs is followed by the next at the same pace.
             endpoint.down_until = now + endpoint.down_wait
             self.notes.append({"e": "reach", "before": "open", "after": "half_open", "why": "probe"})
-        probe = self.breaker.open
+        probe, seq = self.breaker.open, self.breaker.begin(ask["id"], now)
         if probe:
-            self.breaker.era += 1
+            self.breaker.probe = seq
             self.breaker.probe_until = now + timeout + limits["probe_ms"]
             self.notes.append({"e": "breaker", "before": "open", "after": "half_open", "why": "probe"})
         expires = now + timeout + limits["lease_ms"]
@@ -200,9 +250,7 @@ class Admitting(Turn):
             "probe": int(probe or endpoint.down),
         }  # fmt: skip
         keys = [key for key, _name, _limit in self.caps]
-        self.shared.records[ask["id"]] = Record(
-            ask, reply, now, expires, self.breaker.era, probe, keys, worst=ask["worst"]
-        )
+        self.shared.records[ask["id"]] = Record(ask, reply, now, expires, seq, keys, worst=ask["worst"])
         heapq.heappush(self.shared.leases, (expires, ask["id"]))
         self._forget_expired()
         return self.answer(**reply)
@@ -215,7 +263,7 @@ class Admitting(Turn):
             endpoint.hedges -= 1000
         else:
             endpoint.hedges = min(endpoint.hedges + self.limits["hedge_deposit"], 10_000)
-        if self.ask["retry"]:
+        if self.ask["retry"] and not self.breaker.open:
             endpoint.tokens -= 1000
             if endpoint.tokens < 1000:
                 self.notes.append({"e": "retries", "empty": 1})
@@ -233,7 +281,7 @@ def admit(shared: Shared, now: int, ask: dict[str, Any]) -> Answer:
 
 
 def leave(shared: Shared, now: int, ask: dict[str, Any]) -> Answer:
-    """Take a waiter out of the line."""
+    """Take a waiter out of all lines."""
     turn = Admitting(shared, now, ask | {"waiting": 1})
     turn._leave()  # noqa: SLF001 - the same rules
     return turn.answer("left")

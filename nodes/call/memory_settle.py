@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from nodes.call import arithmetic as calc
-from nodes.call.memory_state import WOKEN_AT_ONCE, BreakerState, EndpointState, Halt, Record, Shared, Timing
+from nodes.call.memory_breaker import BreakerState
+from nodes.call.memory_state import WOKEN_AT_ONCE, EndpointState, Halt, Record, Shared, Timing
 from nodes.call.memory_turn import Answer, Turn, halt_names
 
 REAPED_FOR_REPORT: Final = 10_000
@@ -38,18 +39,18 @@ class Settling(Turn):
             self._learn_lost(request)
         if request["thread"]:
             self._note_rate(request["thread"], said["cost"])
+            self._forgive(request, record.at)
         if said["outcome"] == "ok" and request["call"] and said["answer"]:
             shared.ledger[request["thread"]][request["call"]] = (self.now, said["answer"])
         self._learn_halts(request)
         if record.expired:
             return self.answer("late")
         endpoint = shared.endpoint(request["ep"], self.limits)
-        self._learn_tokens(endpoint, request)
-        breaker = shared.breakers[f"{request['ep']}|{request['model']}"]
-        if self._learn_reach(endpoint, record):
-            self._learn_breaker(breaker, endpoint, record)
-        elif record.probe and record.era == breaker.era:
-            breaker.probe_until = 0
+        breaker = self.breaker_of(request)
+        self._learn_reach(endpoint, breaker, record)
+        self._learn_breaker(breaker, endpoint, record)
+        self.wake_parked(endpoint, breaker)
+        self._learn_tokens(endpoint)
         self._learn_limit(endpoint, record)
         self._learn_latency(shared.timings[request["lat"]], record)
         self.free(record)
@@ -67,6 +68,13 @@ class Settling(Turn):
                     if name in cap.lost:
                         cap.unknown += cost - other.worst
                 other.worst, other.priced = cost, True
+
+    def _forgive(self, request: dict[str, Any], at: int) -> None:
+        """Count no prompt as repeated that got no answer: to ask again is no circle then."""
+        if request["prompt"] and (self.ask["outcome"] in calc.FAILING or self.ask["outcome"] == "throttled"):
+            sent = self.shared.same[f"{request['thread']}:{request['prompt']}"]
+            if at in sent:
+                sent.remove(at)
 
     def _note_rate(self, thread: str, cost: int) -> None:
         if not cost:
@@ -89,48 +97,50 @@ class Settling(Turn):
         if said["outcome"] == "ok":
             halts.pop(of_model, None)
 
-    def _learn_tokens(self, endpoint: EndpointState, request: dict[str, Any]) -> None:
-        if self.ask["outcome"] == "ok" and not request["retry"]:
+    def _learn_tokens(self, endpoint: EndpointState) -> None:
+        if self.ask["outcome"] == "ok":
             before = endpoint.tokens
             endpoint.tokens = min(before + self.limits["retry_deposit"], max(self.limits["retry_max"], before))
             if before < 1000 <= endpoint.tokens:
                 self.notes.append({"e": "retries", "empty": 0})
 
-    def _learn_reach(self, endpoint: EndpointState, record: Record) -> bool:
-        """Learn whether the endpoint can be reached; False when no connection was made."""
+    def _learn_reach(self, endpoint: EndpointState, breaker: BreakerState, record: Record) -> None:
+        """Learn whether the endpoint can be reached."""
         limits, now = self.limits, self.now
         if self.ask["connected"]:
             # A timeout, as a cancellation, may have come before a connection did or after.
             if self.ask["outcome"] in ("timeout", "cancelled"):
-                return True
+                return
             endpoint.answered, endpoint.unconnected = now, ""
             if endpoint.down:
                 endpoint.down, endpoint.down_until, endpoint.down_wait = False, 0, 0
+                endpoint.tokens = max(endpoint.tokens, limits["retry_reserve"])
+                if not breaker.open:
+                    breaker.begin_anew(now)
                 self.notes.append({"e": "reach", "before": "half_open", "after": "closed", "why": "answered"})
-            return True
+            return
         if endpoint.down:
             if record.reply["probe"]:
                 endpoint.down_wait = min(endpoint.down_wait * 2, limits["longest_reprobe_ms"])
                 endpoint.down_until = now + endpoint.down_wait
                 self.notes.append({"e": "reach", "before": "half_open", "after": "open", "why": "probe failed"})
-            return False
+            return
         recent = calc.is_recent(endpoint.answered, now, limits["lately_ms"])
-        needed = max(limits["breaker_calls"], limits["unreachable_calls"]) if recent else limits["unreachable_calls"]
-        most = max(limits["breaker_calls"], limits["unreachable_calls"])
+        most = max(limits["lost_calls"], limits["unreachable_calls"])
+        needed = most if recent else limits["unreachable_calls"]
         endpoint.unconnected = calc.add_failed(endpoint.unconnected, endpoint.begun, most)
         if calc.older_than(endpoint.unconnected, endpoint.oldest(self.ask["id"])) >= needed:
             endpoint.down, endpoint.down_wait = True, limits["reprobe_ms"]
             endpoint.down_until = now + endpoint.down_wait
             self.notes.append({"e": "reach", "before": "closed", "after": "open", "why": "unreachable"})
-        return False
 
     def _learn_rejects(self, breaker: BreakerState, endpoint: EndpointState, record: Record) -> bool:
         """Note a rejected request; True when everything is rejected."""
         limits = self.limits
-        if self.ask["outcome"] != "permanent" or self.ask["halt"]:
+        if self.ask["outcome"] != "permanent" or self.ask["halt"] or record.seq <= breaker.since:
             return False
-        recent = calc.is_recent(breaker.accepted, self.now, limits["lately_ms"])
-        most = max(limits["rejected_items"], limits["breaker_window"])
+        recent = calc.is_recent(breaker.accepted_at, self.now, limits["lately_ms"])
+        most = max(limits["rejected_items"], limits["rejected_items_lately"])
         breaker.rejected = calc.add_rejected(
             breaker.rejected, endpoint.begun, record.ask["item"], record.ask["prompt"], most
         )
@@ -138,46 +148,44 @@ class Settling(Turn):
         return older >= int(most if recent else limits["rejected_items"])
 
     def _learn_breaker(self, breaker: BreakerState, endpoint: EndpointState, record: Record) -> None:
-        outcome, limits = self.ask["outcome"], self.limits
-        if record.era != breaker.era:
-            return
-        if outcome in calc.ACCEPTING:
-            breaker.accepted, breaker.rejected = self.now, ""
-        failed = outcome in calc.FAILING or (breaker.rejects and outcome == "permanent")
-        if not failed and outcome not in calc.WORKING:
-            if record.probe:
+        outcome, limits, name = self.ask["outcome"], self.limits, record.ask["id"]
+        probing = breaker.open and record.seq == breaker.probe
+        alive = bool(self.ask["connected"]) and outcome in calc.WORKING
+        if outcome in calc.ACCEPTING and alive:
+            breaker.accepted_at, breaker.rejected = self.now, ""
+        if alive and not (outcome == "permanent" and breaker.rejects):
+            if breaker.accept(name, record.seq, self.now):
+                endpoint.tokens = max(endpoint.tokens, limits["retry_reserve"])
+                self._note_breaker("half_open" if probing else "open", "closed", "a request was answered")
+            elif not breaker.open and self._learn_rejects(breaker, endpoint, record):
+                self._open(breaker, limits["reprobe_ms"], "rejects everything")
+        elif alive or (self.ask["connected"] and outcome in calc.FAILING):
+            if outcome in calc.FAILING:
+                breaker.fail(name, record.seq, record.at, self.now, self.ask["error"], limits["breaker_failures"])
+            else:
+                breaker.forget(name, record.seq, record.at)
+            if probing:
                 breaker.probe_until = 0
-            return
-        if record.probe:
-            self._end_probe(breaker, failed)
-            return
-        slow = 0 < limits["slow_ms"] <= self.ask["latency"]
-        breaker.window = (breaker.window + calc.breaker_mark(failed, slow))[-limits["breaker_window"] :]
-        why = calc.breaker_opens(
-            breaker.window, limits["breaker_calls"], limits["breaker_failures"], limits["breaker_slow"]
-        )
-        rejects = self._learn_rejects(breaker, endpoint, record)
-        if why or rejects:
-            why = why or "rejects everything"
-            breaker.open, breaker.window, breaker.probe_until = True, "", 0
-            breaker.rejects, breaker.rejected = rejects, ""
-            breaker.backoff = limits["reprobe_ms"] if rejects else limits["open_ms"]
-            breaker.until = self.now + breaker.backoff
-            breaker.era += 1
-            self.notes.append({"e": "breaker", "before": "closed", "after": "open", "why": why})
-
-    def _end_probe(self, breaker: BreakerState, failed: bool) -> None:
-        breaker.era += 1
-        breaker.probe_until = 0
-        if failed:
-            longest = self.limits["longest_reprobe_ms" if breaker.rejects else "longest_open_ms"]
-            breaker.backoff = min(breaker.backoff * 2, longest)
-            breaker.until = self.now + breaker.backoff
-            self.notes.append({"e": "breaker", "before": "half_open", "after": "open", "why": "probe failed"})
+                if breaker.rejects:
+                    breaker.backoff = min(breaker.backoff * 2, limits["longest_reprobe_ms"])
+                wait = breaker.backoff if breaker.rejects else calc.probe_wait(limits["open_ms"], record.ask["dice"])
+                breaker.until = self.now + wait
+                self._note_breaker("half_open", "open", "the probe failed")
+            elif not breaker.open and breaker.down(limits["breaker_failures"]):
+                self._open(breaker, calc.probe_wait(limits["open_ms"] // 4, record.ask["dice"]), "nothing was accepted")
         else:
-            breaker.open, breaker.window, breaker.backoff, breaker.until = False, "", 0, 0
-            breaker.rejects = False
-            self.notes.append({"e": "breaker", "before": "half_open", "after": "closed", "why": "probe answered"})
+            breaker.forget(name, record.seq, record.at)
+            if probing:
+                breaker.probe_until = 0
+
+    def _open(self, breaker: BreakerState, wait: int, why: str) -> None:
+        breaker.open, breaker.probe_until, breaker.until = True, 0, self.now + wait
+        breaker.rejects = why == "rejects everything"
+        breaker.backoff, breaker.rejected = wait if breaker.rejects else 0, ""
+        self._note_breaker("closed", "open", why)
+
+    def _note_breaker(self, before: str, after: str, why: str) -> None:
+        self.notes.append({"e": "breaker", "before": before, "after": after, "why": why})
 
     def _learn_limit(self, endpoint: EndpointState, record: Record) -> None:
         outcome, limits = self.ask["outcome"], self.limits

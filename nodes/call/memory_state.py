@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from nodes.call.arithmetic import LATENCY_WINDOW_MS
-
-WAITER_MS: Final = 3000
-"""A waiter that has not asked again for so long is dead: the living ask at least every second."""
+from nodes.call.memory_breaker import BreakerState, WaitingLine
 
 REAPED_AT_ONCE: Final = 16
 """Expired admissions that one request or settlement clears away."""
@@ -57,7 +55,6 @@ class EndpointState:
     """Successes since the limit was last raised."""
     cut_at: int = -1
     rest: int = 0
-    tickets: int = 0
     begun: int = 0
     """Requests so far: each has the number that it began with."""
     unconnected: str = ""
@@ -70,48 +67,12 @@ class EndpointState:
     down_wait: int = 0
     slots: dict[str, int] = field(default_factory=dict)
     """Admissions under way and their numbers."""
-    queue: dict[str, int] = field(default_factory=dict)
-    """Waiters and their place in the line."""
-    seen: dict[str, int] = field(default_factory=dict)
-    """When each waiter asked last."""
+    line: WaitingLine = field(default_factory=WaitingLine)
+    """Those who wait for a place."""
 
     def oldest(self, but: str) -> int | None:
         """Return the lowest number of the requests that are under way beside one."""
         return min((number for name, number in self.slots.items() if name != but), default=None)
-
-    def leave(self, waiter: str) -> bool:
-        """Take a waiter out of the line; True when it stood there."""
-        self.seen.pop(waiter, None)
-        return self.queue.pop(waiter, None) is not None
-
-    def bury(self, now: int) -> None:
-        """Take dead waiters out of the line."""
-        for waiter in [w for w, at in self.seen.items() if at < now - WAITER_MS]:
-            self.leave(waiter)
-
-    def first_in_line(self, places: int) -> list[str]:
-        """Return those who may go when `places` are free, all for none too many."""
-        return sorted(self.queue, key=self.queue.__getitem__)[: max(0, places)]
-
-
-@dataclass
-class BreakerState:
-    """The circuit breaker of one model at one endpoint."""
-
-    open: bool = False
-    until: int = 0
-    backoff: int = 0
-    probe_until: int = 0
-    era: int = 0
-    """Raised by every change and every probe: it fences off what was admitted before."""
-    window: str = ""
-    rejected: str = ""
-    """A row of requests of different items that were rejected as such: how many requests had begun when each came back,
-    with item and prompt."""
-    accepted: int = 0
-    """When a request was accepted last."""
-    rejects: bool = False
-    """Whether it is open because everything is rejected."""
 
 
 @dataclass
@@ -167,8 +128,8 @@ class Record:
     reply: dict[str, Any]
     at: int
     expires: int
-    era: int
-    probe: bool
+    seq: int
+    """Number of the request at its endpoint and model, by when it began."""
     caps: list[str]
     expired: bool = False
     worst: int = 0

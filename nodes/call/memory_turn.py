@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from nodes.call.memory_state import REAPED_AT_ONCE, WAITER_MS, WOKEN_AT_ONCE, EndpointState, Record, Shared
+from nodes.call.arithmetic import WAITER_MS
+from nodes.call.memory_breaker import BreakerState
+from nodes.call.memory_state import REAPED_AT_ONCE, WOKEN_AT_ONCE, EndpointState, Record, Shared
 
 Answer = dict[str, Any]
 
@@ -48,6 +50,7 @@ class Turn:
                 cap.lost[record.ask["id"]] = self.now
             if record.ask["thread"]:
                 self.shared.lost[record.ask["thread"]][record.ask["id"]] = record
+        self.breaker_of(record.ask).forget(record.ask["id"], record.seq, record.at)
         self.free(record)
 
     def free(self, record: Record) -> None:
@@ -62,8 +65,17 @@ class Turn:
 
     def wake_line(self, endpoint: EndpointState) -> None:
         """Wake those in line for whom there is a place."""
-        if endpoint.queue:
-            self.wake += endpoint.first_in_line(self.places(endpoint) - len(endpoint.slots))
+        if endpoint.line.queue:
+            self.wake += endpoint.line.first(self.places(endpoint) - len(endpoint.slots))
+
+    def wake_parked(self, endpoint: EndpointState, breaker: BreakerState) -> None:
+        """Wake those who wait until the endpoint answers again, as many as may go."""
+        if breaker.line.queue and not endpoint.down:
+            self.wake += breaker.next_in_line(self.now)
+
+    def breaker_of(self, ask: dict[str, Any]) -> BreakerState:
+        """Return throttle and breaker of a request's model at its endpoint."""
+        return self.shared.breakers[f"{ask['ep']}|{ask['model']}"]
 
     def places(self, endpoint: EndpointState) -> int:
         """Return the concurrency limit; 0 for none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ from nodes.call.charge import Charge
 from nodes.call.current import get_guard
 from nodes.call.guard import Admission, Request
 from nodes.call.hedge import Try
+from nodes.call.queueing import Queueing
 from nodes.call.reply import Usage
 
 
@@ -40,15 +41,15 @@ class Passage:
 
 
 @asynccontextmanager
-async def passage(
-    request: Request, usage: Usage, allow: Callable[[float], None], one: Try | None = None
-) -> AsyncIterator[Passage]:
+async def passage(request: Request, usage: Usage, clock: Queueing, one: Try | None = None) -> AsyncIterator[Passage]:
     """Admit a request, and settle it once however the block ends.
 
-    Raises what `Guard.admit` raises. `usage` is added to, `allow` told the time limit.
+    Raises what `Guard.admit` raises. `usage` is added to; `clock` stands still until the request is
+    admitted, and is given its time limit then.
     """
     guard = get_guard()
-    admission = await guard.admit(request)
+    with clock.waiting():
+        admission = await guard.admit(request)
     # Whatever ends this without an answer or a refusal may have been billed, so it starts as the worst case.
     way = Passage(admission, Charge("cancelled", request.worst_microusd, unmetered=True))
     if way.replay is not None:
@@ -61,7 +62,7 @@ async def passage(
     began = time.monotonic()
     usage.calls += 1
     usage.timeout_s = admission.timeout_s
-    allow(admission.timeout_s)
+    clock.allow(admission.timeout_s)
     if one is not None:
         one.admitted(admission)
         if one.hedge:

@@ -22,6 +22,7 @@ from nodes.errors import (
     Runaway,
     StopRun,
     Throttled,
+    ThrottledLocally,
 )
 
 
@@ -38,7 +39,9 @@ def error_of(told: dict[str, Any], request: Request) -> CallError | StopRun:
                 f"this thread has spent {usd(int(told['spent']))} within a minute, more than {usd(int(told['limit']))}"
             )
         case "retries_spent":
-            return RetriesSpent(f"too many calls to {where} fail: its retry budget is spent")
+            return RetriesSpent(
+                f"too few requests to {where} succeed: its retry budget is spent (SUREFOOT_RETRY_BUDGET)"
+            )
         case "hedges_spent":
             return HedgesSpent(f"the budget for second requests to {where} is spent")
         case "unreachable" if told["lately"]:
@@ -50,7 +53,9 @@ def error_of(told: dict[str, Any], request: Request) -> CallError | StopRun:
                 f"{where} rejects every request to {request.model}: its breaker is open", retry_after=wait
             )
         case "open":
-            return BreakerOpen(f"{where} fails too often with {request.model}: its breaker is open", retry_after=wait)
+            return BreakerOpen(
+                f"the circuit breaker of {where} is open for {request.model}: {_health(told)}", retry_after=wait
+            )
         case "resting":
             return HeldBack(f"{where} asked to be left alone for {wait:.1f} s more", retry_after=wait)
         case "unknown_out":
@@ -76,14 +81,29 @@ def _spent_out(told: dict[str, Any], request: Request) -> str:
     )
 
 
-def waited(told: dict[str, Any]) -> str:
-    """Say what a request waited for in vain."""
+def error_of_wait(told: dict[str, Any], request: Request) -> CallError | StopRun:
+    """Return the error of a request that waited in vain."""
     match told["why"]:
+        case "endpoint" if told["what"] == "unreachable":
+            return error_of(told | {"r": "unreachable"}, request)
+        case "endpoint" if told["what"] == "rejects":
+            return error_of(told | {"r": "open", "rejects": 1}, request)
+        case "endpoint" | "budget" | "throttle":
+            return ThrottledLocally(
+                f"held back: {request.endpoint} refuses most requests for {request.model}: {_health(told)}"
+            )
         case "command":
-            return "the cap of the command is reserved by calls in flight"
+            return HeldBack("the cap of the command is reserved by calls in flight")
         case "money":
-            return "the cap of the day is reserved by calls in flight"
-    return "no place at the endpoint became free in time"
+            return HeldBack("the cap of the day is reserved by calls in flight")
+    return HeldBack(f"no place at {request.endpoint} became free in time")
+
+
+def _health(told: dict[str, Any]) -> str:
+    """Say what really happened at an endpoint."""
+    began, failed, last = int(told["began"]), int(told["failed"]), told["last"]
+    counted = f"{failed} of the last {began} requests failed" if failed else "no request was accepted"
+    return f"{counted}, last: {last}" if last else counted
 
 
 def cause_of(error: CallError | StopRun) -> events.RefusalCause:
@@ -97,6 +117,8 @@ def cause_of(error: CallError | StopRun) -> events.RefusalCause:
             return "hedges_spent"
         case BreakerOpen():
             return "breaker_open"
+        case ThrottledLocally():
+            return "throttled_locally"
         case Throttled():
             return "throttled"
         case GuardUnavailable():

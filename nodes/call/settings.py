@@ -91,8 +91,10 @@ class CallSettings(BaseSettings):
         default=None, validation_alias="SUREFOOT_CONCURRENCY"
     )
     """Requests under way at one endpoint; `auto` finds the number, None sets none."""
-    retry_budget: float = Field(default=0.2, ge=0, le=1, allow_inf_nan=False, validation_alias="SUREFOOT_RETRY_BUDGET")
-    """Retries that each successful request pays for; 1 asks on for as long as at least every second one succeeds."""
+    retry_budget: float = Field(
+        default=3.0, ge=0, le=100, allow_inf_nan=False, validation_alias="SUREFOOT_RETRY_BUDGET"
+    )
+    """Retries earned per success; 3 are enough for an endpoint that accepts a quarter of its requests."""
     guard_url: str = Field(default="", validation_alias="SUREFOOT_REDIS_URL", repr=False)
     """Where calls are counted for all processes: a `redis://`, `rediss://` or `unix://` address; else in this one."""
 

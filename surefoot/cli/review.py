@@ -196,7 +196,9 @@ async def _submit(thread: str, answer: Any, interrupt: str | None) -> tuple[RawT
             raise ThreadUnreadable(record, broken)
         _refuse_short_text(before, answer, interrupt)
         with spending_cap(round(settings().max_cost_usd * 1_000_000)):
-            return before, await resume_in(store, record, answer, interrupt_id=interrupt)
+            return before, await resume_in(
+                store, record, answer, interrupt_id=interrupt, patience_s=settings().patience_s
+            )
 
 
 MAX_SHORT: Final = 3

@@ -43,6 +43,7 @@ class Order:
     as_json: bool = False
     per_day: int | None = None
     chaos: str | None = None
+    patience: float | None = None
 
     def command(self, max_cost: float | None = None) -> str:
         """Return the command that does the same again, with another cap if one is given."""
@@ -51,6 +52,7 @@ class Order:
         options = {
             "--parallel": self.parallel, "--out": self.out, "--limit": self.limit, "--provider": self.provider,
             "--max-cost": max_cost or self.max_cost, "--namespace": self.namespace or None, "--chaos": self.chaos,
+            "--patience": self.patience,
         }  # fmt: skip
         words = [
             word
@@ -114,9 +116,19 @@ def run(
         str | None,
         typer.Option(metavar="PROFILE", help="Rehearse on a local endpoint that misbehaves.", show_default=False),
     ] = None,
+    patience: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="How long an item waits for an endpoint that fails (default: 120).",
+            show_default=False,
+        ),
+    ] = None,
 ) -> int:
     """Run a pipeline over a file, or go on with it."""
-    order = Order(pipeline, source, parallel, out, limit, provider, max_cost, rerun, namespace, as_json, per_day)
+    order = Order(pipeline, source, parallel, out, limit, provider, max_cost, rerun, namespace, as_json, per_day,
+                  patience=patience)  # fmt: skip
     if chaos is not None:
         # A rehearsal has threads of its own and begins anew each time.
         named = namespace or f"chaos-{chaos}"
@@ -192,7 +204,9 @@ async def _execute(order: Order, pipeline: Pipeline, items: list[Item]) -> Repor
     from surefoot.words import microusd_of
 
     # What is not typed is not named: a thread goes on with what it has.
-    context = RunContext(provider=order.provider) if order.provider is not None else RunContext()
+    patience = settings().patience_s if order.patience is None else order.patience
+    named = {} if order.provider is None else {"provider": order.provider}
+    context = RunContext(patience_s=patience, **named)
     _load(pipeline, context)
     cap = settings().max_cost_usd if order.max_cost is None else order.max_cost
     cap_microusd = microusd_of(cap, "--max-cost")

@@ -165,7 +165,7 @@ async def _resume_all(names: list[str]) -> list[Outcome]:
             if halt.is_set():
                 return None
             try:
-                return record, await resume_in(store, record)
+                return record, await resume_in(store, record, patience_s=settings().patience_s)
             except UNREADABLE as error:
                 return record, error
             except (SaverError, OSError):

@@ -10,15 +10,42 @@ if ask.call ~= '' then
   if kept then
     local at, text = string.match(kept, '^(%d+):(.*)$')
     if now - tonumber(at) <= limits.ledger_ms then
-      if ask.waiting == 1 then leave(ask.ep, ask.id) end
+      if ask.waiting == 1 then leave(ask.ep, ask.model, ask.id) end
       return answer('replay', {answer = text})
     end
   end
 end
 
 local function refuse(r, more)
-  if ask.waiting == 1 then leave(ask.ep, ask.id) end
+  if ask.waiting == 1 then leave(ask.ep, ask.model, ask.id, more and more.why == 'endpoint') end
   return answer(r, more)
+end
+
+local br = health('breaker', ask.ep, ask.model)
+local line, lineseen = health('line', ask.ep, ask.model), health('lineseen', ask.ep, ask.model)
+
+-- What really happened at the endpoint.
+local function cause(more)
+  more.began, more.failed = shares(ask.ep, ask.model)
+  more.last = call('HGET', br, 'last') or ''
+  return more
+end
+
+-- Stand in the line of those who wait until the endpoint answers again.
+local function in_line(what, left, lately)
+  bury(line, lineseen)
+  local turn = ask.turn
+  if turn == 0 then turn = call('HINCRBY', br, 'turns', 1) end
+  join(line, lineseen, turn, ask.id)
+  call('PEXPIRE', br, DAY_MS)
+  return refuse('wait', cause({
+    why = 'endpoint', what = what, lately = lately, ticket = 0, turn = turn,
+    retry_ms = math.min(math.max(left, RAMP_POLL_MS), 1000),
+  }))
+end
+
+local function held(why, left)
+  return refuse('wait', cause({why = why, ticket = 0, turn = 0, retry_ms = left}))
 end
 
 -- An endpoint that refused the key or the model. Somebody who has just come tries once: perhaps he has mended it.
@@ -64,34 +91,52 @@ if down and now - down_until >= limits.lately_ms then
   call('HSET', ep, 'down', 0, 'down_until', 0, 'down_wait', 0, 'unconnected', '')
 end
 if down and in_time(down_until, math.max(limits.reprobe_ms, limits.longest_reprobe_ms)) and ask.fresh ~= 1 then
-  local left = down_until - now
-  if is_recent(num(e[7], 0)) then
-    return refuse('unreachable', {retry_ms = math.max(left, limits.longest_reprobe_ms), lately = 1})
-  end
-  return refuse('unreachable', {retry_ms = left, lately = 0})
+  local left, lately = down_until - now, is_recent(num(e[7], 0)) and 1 or 0
+  if ask.patient == 1 and ask.hedge ~= 1 then return in_line('unreachable', left, lately) end
+  if lately == 1 then left = math.max(left, limits.longest_reprobe_ms) end
+  return refuse('unreachable', {retry_ms = left, lately = lately})
 end
 
--- Retry and hedge budgets. Whoever finds out for all others whether an endpoint can be reached adds nothing to its load.
-if not down then
-  if ask.retry == 1 and tokens < 1000 then return refuse('retries_spent') end
-  if ask.hedge == 1 and hedges < 1000 then return refuse('hedges_spent') end
+-- Circuit breaker: cut off an endpoint that is down, and let those who wait for it go step by step once it is back.
+local b = call('HMGET', br, 'open', 'until', 'probe_until', 'rejects')
+local open, until_, rejects = b[1] == '1', num(b[2], 0), b[4] == '1'
+if open and rejects and now - until_ >= limits.lately_ms then
+  -- Nobody has asked for a while, so nothing is known.
+  open, rejects = false, false
+  call('HSET', br, 'open', 0, 'rejects', 0, 'until', 0, 'backoff', 0, 'probe_until', 0)
 end
-
--- Circuit breaker.
-local br = key('breaker', ask.ep .. '|' .. ask.model)
-local b = call('HMGET', br, 'open', 'until', 'probe_until', 'era', 'rejects')
-local open, era, until_, rejects = b[1] == '1', num(b[4], 0), num(b[2], 0), num(b[5], 0)
-if open and rejects == 1 and now - until_ >= limits.lately_ms then
-  open, era = false, era + 1
-  call('HSET', br, 'open', 0, 'rejects', 0, 'until', 0, 'backoff', 0, 'probe_until', 0, 'era', int(era))
-end
-if open then
-  local probe_until = num(b[3], 0)
-  if in_time(until_, math.max(limits.open_ms, limits.longest_open_ms)) and not (rejects == 1 and ask.fresh == 1) then return refuse('open', {retry_ms = until_ - now, rejects = rejects}) end
-  if now < probe_until then
-    return refuse('open', {retry_ms = math.min(1000, probe_until - now), rejects = rejects})
+local room = room_of(ask.ep, ask.model)
+if open or room then
+  bury(line, lineseen)
+  local before = ask.turn > 0 and call('ZCOUNT', line, '-inf', '(' .. int(ask.turn)) or call('ZCARD', line)
+  local left, anew = RAMP_POLL_MS, rejects and ask.fresh == 1
+  if open then
+    local probing = num(b[3], 0) - now
+    local longest = math.max(2 * limits.open_ms, limits.reprobe_ms, limits.longest_reprobe_ms)
+    left = 0
+    if probing > 0 then
+      left = math.min(1000, probing)
+    elseif in_time(until_, longest) and not anew then
+      left = until_ - now
+    end
+    room = left <= 0 and 1 or 0
+  end
+  if before >= room and not (open and anew and room == 1) then
+    if ask.hedge == 1 then return refuse('hedges_spent') end
+    if open and ask.patient ~= 1 then
+      return refuse('open', cause({retry_ms = left, rejects = rejects and 1 or 0}))
+    end
+    return in_line(rejects and 'rejects' or open and 'down' or 'ramp', left, 0)
   end
 end
+local probes = down or open
+
+-- Retry and hedge budgets. Whoever finds out for all others whether an endpoint works adds nothing to its load.
+if ask.retry == 1 and tokens < 1000 and not probes then
+  if ask.patient ~= 1 then return refuse('retries_spent') end
+  return held('budget', 1000)
+end
+if ask.hedge == 1 and hedges < 1000 and not down then return refuse('hedges_spent') end
 
 -- An endpoint that asked to be left alone.
 if in_time(rest, limits.rest_ms) then return refuse('resting', {retry_ms = rest - now}) end
@@ -100,19 +145,23 @@ if in_time(rest, limits.rest_ms) then return refuse('resting', {retry_ms = rest 
 local places = places_of(ask.ep)
 if places > 0 then
   local queue, seen = key('queue', ask.ep), key('seen', ask.ep)
-  for _, w in ipairs(call('ZRANGEBYSCORE', seen, '-inf', '(' .. int(now - WAITER_MS))) do
-    call('ZREM', seen, w)
-    call('ZREM', queue, w)
-  end
+  bury(queue, seen)
   local ticket, before = ask.ticket, nil
   if ticket > 0 then before = call('ZCOUNT', queue, '-inf', '(' .. int(ticket)) else before = call('ZCARD', queue) end
   if call('ZCARD', key('slots', ask.ep)) + before >= places then
     if ticket == 0 then ticket = call('HINCRBY', ep, 'tickets', 1) end
-    call('ZADD', queue, int(ticket), ask.id)
-    call('ZADD', seen, int(now), ask.id)
-    call('PEXPIRE', queue, DAY_MS)
-    call('PEXPIRE', seen, DAY_MS)
-    return answer('wait', {why = 'place', ticket = ticket})
+    join(queue, seen, ticket, ask.id)
+    return answer('wait', {why = 'place', ticket = ticket, turn = ask.turn})
+  end
+end
+
+-- Throttle: refuse in proportion to how much the endpoint refuses.
+if not probes then
+  local began, failed = shares(ask.ep, ask.model)
+  local odds = (began * 1000 - limits.throttle_ratio * (began - failed)) * DICE
+  if began >= LEAST and ask.dice * (began + 1) * 1000 < odds then
+    if ask.hedge == 1 then return refuse('hedges_spent') end
+    return held('throttle', math.floor((100 + math.floor(900 * failed / began)) * (DICE / 2 + ask.dice) / DICE))
   end
 end
 
@@ -150,10 +199,10 @@ if ask.worst > 0 and #ask.caps > 0 then
     if not found[2] then named[#named + 1] = name end
   end
   if full then
-    if ask.waiting == 1 then leave(ask.ep, ask.id) end
+    if ask.waiting == 1 then leave(ask.ep, ask.model, ask.id) end
     call('ZADD', key('short'), int(now), ask.id)
     call('PEXPIRE', key('short'), DAY_MS)
-    return answer('wait', {why = 'money', ticket = ask.ticket, cap = full})
+    return answer('wait', {why = 'money', ticket = ask.ticket, turn = 0, cap = full})
   end
 end
 
@@ -171,6 +220,8 @@ if ask.waiting == 1 then
   call('ZREM', key('short'), ask.id)
   call('ZREM', key('seen', ask.ep), ask.id)
   call('ZREM', key('queue', ask.ep), ask.id)
+  call('ZREM', lineseen, ask.id)
+  call('ZREM', line, ask.id)
 end
 for _, halt in ipairs(halted) do call('HSET', halt, 'until', int(now + math.max(limits.halt_ms, timeout))) end
 if same then
@@ -187,17 +238,21 @@ elseif ask.hedge == 1 then
 else
   call('HSET', ep, 'hedges', int(math.min(hedges + limits.hedge_deposit, 10000)))
 end
-if ask.retry == 1 and not down then
+if ask.retry == 1 and not probes then
   tokens = tokens - 1000
   call('HSET', ep, 'tokens', int(tokens))
   if tokens < 1000 then notes[#notes + 1] = {e = 'retries', empty = 1} end
 end
 call('PEXPIRE', ep, 30 * DAY_MS)
+local seq = call('HINCRBY', br, 'seq', 1)
+local flight, share = health('flight', ask.ep, ask.model), health('share', ask.ep, ask.model)
+call('ZADD', flight, int(seq), ask.id)
+call('HINCRBY', share, 'b' .. int(slice(now)), 1)
 if open then
-  era = era + 1
-  call('HSET', br, 'era', int(era), 'probe_until', int(now + timeout + limits.probe_ms))
+  call('HSET', br, 'probe', int(seq), 'probe_until', int(now + timeout + limits.probe_ms))
   notes[#notes + 1] = {e = 'breaker', before = 'open', after = 'half_open', why = 'probe'}
 end
+for _, k in ipairs({br, flight, share}) do call('PEXPIRE', k, DAY_MS) end
 local expires = now + timeout + limits.lease_ms
 local number = call('HINCRBY', ep, 'begun', 1)
 call('ZADD', key('slots', ask.ep), int(number), ask.id)
@@ -210,11 +265,11 @@ if #named > 0 then
   call('SADD', key('caps', date_of(now)), unpack(named))
   call('PEXPIRE', key('caps', date_of(now)), 3 * DAY_MS)
 end
-local reply = {timeout = timeout, p95 = learned and num(t[2], 0) or 0, probe = (open or down) and 1 or 0}
+local reply = {timeout = timeout, p95 = learned and num(t[2], 0) or 0, probe = probes and 1 or 0}
 call('ZADD', key('leases'), int(expires), ask.id)
 keep({
-  id = ask.id, ep = ask.ep, model = ask.model, key = ask.key, thread = ask.thread, call = ask.call, step = ask.step, lat = ask.lat,
-  worst = ask.worst, retry = ask.retry, caps = caps, at = now, timeout = timeout, era = era, reply = reply,
-  item = ask.item, prompt = ask.prompt, probe = open and 1 or 0,
+  id = ask.id, ep = ask.ep, model = ask.model, key = ask.key, thread = ask.thread, call = ask.call, step = ask.step,
+  lat = ask.lat, item = ask.item, prompt = ask.prompt, worst = ask.worst, retry = ask.retry, caps = caps, at = now,
+  timeout = timeout, seq = seq, dice = ask.dice, reply = reply,
 }, timeout + limits.lease_ms + DAY_MS)
 return answer('admitted', {timeout = reply.timeout, p95 = reply.p95, probe = reply.probe})

@@ -1,3 +1,3 @@
--- Take a waiter out of the line.
-leave(ask.ep, ask.id)
+-- Take a waiter out of all lines.
+leave(ask.ep, ask.model, ask.id)
 return answer('left')

@@ -13,6 +13,8 @@ else
   now = tonumber(ARGV[1])
 end
 local DAY_MS, WAITER_MS = 86400000, 3000
+local SLICE_MS, SLICES, LEAST, DICE = 5000, 6, 30, 1000000
+local RAMP_START, RAMP_STEP, RAMP_MS, RAMP_POLL_MS = 5, 2, 20000, 200
 local notes, wake = {}, {}
 
 local function int(x) return string.format('%.0f', x) end
@@ -34,7 +36,9 @@ end
 -- Whether a wait still lasts; one that is longer than any may be is of a time before the server's clock was set back.
 local function in_time(until_, longest) return now < until_ and until_ - now <= longest end
 
-local function is_recent(at) return at > 0 and at <= now and now - at < limits.lately_ms end
+local function within(at, ms) return at > 0 and at <= now and now - at < ms end
+
+local function is_recent(at) return within(at, limits.lately_ms) end
 
 local function ep_key(ep) return key('ep', ep) end
 
@@ -62,14 +66,90 @@ local function free(record)
   end
 end
 
-local function leave(ep, waiter)
+local function keep(record, ms)
+  call('SET', key('adm', record.id), cjson.encode(record), 'PX', int(ms))
+end
+
+-- Throttle and breaker of one model at one endpoint. The hash holds open, until, probe_until, probe, seq, accepted,
+-- since, last, rejects, backoff, rejected and accepted_at; `share` counts requests by the slice in which they began,
+-- `flight` and `row` hold their numbers, `line` those who wait until it answers again.
+local function health(kind, ep, model) return key(kind, ep .. '|' .. model) end
+
+local function slice(ms) return math.floor(ms / SLICE_MS) end
+
+local function shares(ep, model)
+  local share, current = health('share', ep, model), slice(now)
+  local all, began, failed = call('HGETALL', share), 0, 0
+  for i = 1, #all, 2 do
+    local what, index = string.match(all[i], '^(%a)(%d+)$')
+    -- A slice that is still to come is of a time before the clock was set back.
+    if tonumber(index) <= current - SLICES or tonumber(index) > current then
+      call('HDEL', share, all[i])
+    elseif what == 'b' then
+      began = began + tonumber(all[i + 1])
+    else
+      failed = failed + tonumber(all[i + 1])
+    end
+  end
+  return began, failed
+end
+
+-- How many more requests may begin, nil for no bound: after an outage there is one for a while.
+local function room_of(ep, model)
+  local b = call('HMGET', health('breaker', ep, model), 'open', 'since', 'closed_at', 'recovered')
+  local since = num(b[2], 0)
+  if b[1] == '1' or not within(num(b[3], 0), RAMP_MS) then return nil end
+  local under_way = call('ZCOUNT', health('flight', ep, model), '(' .. int(since), '+inf')
+  return RAMP_START + RAMP_STEP * num(b[4], 0) - under_way
+end
+
+local function wake_parked(ep, model)
+  local line = health('line', ep, model)
+  if call('HGET', ep_key(ep), 'down') == '1' then return end
+  if call('EXISTS', line) == 0 or call('HGET', health('breaker', ep, model), 'open') == '1' then return end
+  local room = room_of(ep, model)
+  if room == nil then room = call('ZCARD', line) end
+  if room > 0 then
+    for _, w in ipairs(call('ZRANGE', line, 0, room - 1)) do wake[#wake + 1] = w end
+  end
+end
+
+local function bury(queue, seen)
+  for _, w in ipairs(call('ZRANGEBYSCORE', seen, '-inf', '(' .. int(now - WAITER_MS))) do
+    call('ZREM', seen, w)
+    call('ZREM', queue, w)
+  end
+end
+
+local function join(queue, seen, ticket, id)
+  call('ZADD', queue, int(ticket), id)
+  call('ZADD', seen, int(now), id)
+  call('PEXPIRE', queue, DAY_MS)
+  call('PEXPIRE', seen, DAY_MS)
+end
+
+local function leave(ep, model, waiter, but_line)
   call('ZREM', key('short'), waiter)
   call('ZREM', key('seen', ep), waiter)
   if call('ZREM', key('queue', ep), waiter) == 1 then wake_line(ep) end
+  if not but_line then
+    call('ZREM', health('lineseen', ep, model), waiter)
+    if call('ZREM', health('line', ep, model), waiter) == 1 then wake_parked(ep, model) end
+  end
 end
 
-local function keep(record, ms)
-  call('SET', key('adm', record.id), cjson.encode(record), 'PX', int(ms))
+-- An admission as it was stored; one of an earlier version has no number.
+local function record_of(text)
+  local record = cjson.decode(text)
+  record.seq, record.dice = record.seq or 0, record.dice or 0
+  return record
+end
+
+local function forget(record)
+  call('ZREM', health('flight', record.ep, record.model), record.id)
+  local share, index = health('share', record.ep, record.model), 'b' .. int(slice(record.at))
+  local since = get(health('breaker', record.ep, record.model), 'since', 0)
+  if record.seq > since and call('HEXISTS', share, index) == 1 then call('HINCRBY', share, index, -1) end
 end
 
 -- The date (UTC) of a moment: the civil date of a count of days since 1970 (Howard Hinnant, "chrono-compatible low-level
@@ -103,7 +183,7 @@ local function expire(most)
     call('ZREM', key('leases'), id)
     local text = call('GET', key('adm', id))
     if text then
-      local record = cjson.decode(text)
+      local record = record_of(text)
       record.expired = 1
       if record.worst > 0 then
         for _, cap in ipairs(record.caps) do
@@ -115,6 +195,7 @@ local function expire(most)
         if record.thread ~= '' then write_lost(record) end
       end
       keep(record, DAY_MS)
+      forget(record)
       free(record)
     end
   end

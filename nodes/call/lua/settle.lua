@@ -3,7 +3,8 @@
 
 local text = call('GET', key('adm', ask.id))
 if not text then return answer('unknown') end
-local record = cjson.decode(text)
+local record = record_of(text)
+record.id = ask.id
 call('DEL', key('adm', ask.id))
 call('ZREM', key('leases'), ask.id)
 local outcome, expired = ask.outcome, record.expired == 1
@@ -49,6 +50,12 @@ if record.thread ~= '' and ask.cost > 0 then
   call('PEXPIRE', rate, 65000)
 end
 
+-- A prompt that got no answer does not count as repeated: to ask again is no circle then.
+if record.thread ~= '' and (record.prompt or '') ~= '' and
+  (outcome == 'transient' or outcome == 'timeout' or outcome == 'throttled') then
+  call('LREM', key('same', record.thread, record.prompt), -1, int(record.at))
+end
+
 if outcome == 'ok' and record.call ~= '' and ask.answer ~= '' then
   local ledger = key('ledger', record.thread)
   call('HSET', ledger, record.call, int(now) .. ':' .. ask.answer)
@@ -68,13 +75,19 @@ if outcome == 'ok' then call('DEL', of_model) end
 
 if expired then return answer('late') end
 
--- Retry budget.
 local ep = ep_key(record.ep)
-if outcome == 'ok' and record.retry ~= 1 then
-  local before = get(ep, 'tokens', limits.retry_reserve)
-  local after = math.min(before + limits.retry_deposit, math.max(limits.retry_max, before))
-  if after ~= before then call('HSET', ep, 'tokens', int(after)) end
-  if before < 1000 and after >= 1000 then notes[#notes + 1] = {e = 'retries', empty = 0} end
+local br, share = health('breaker', record.ep, record.model), health('share', record.ep, record.model)
+local flight, row = health('flight', record.ep, record.model), health('row', record.ep, record.model)
+
+-- Fill the retry budget up to what it begins with.
+local function refill()
+  call('HSET', ep, 'tokens', int(math.max(get(ep, 'tokens', limits.retry_reserve), limits.retry_reserve)))
+end
+
+-- Let requests through step by step: those before are old news.
+local function begin_anew()
+  call('HSET', br, 'since', int(get(br, 'seq', 0)), 'closed_at', int(now), 'recovered', 0)
+  call('DEL', share)
 end
 
 -- Whether the endpoint can be reached. A failure counts once every request that was under way when it came back has
@@ -101,7 +114,7 @@ if not connected then
       notes[#notes + 1] = {e = 'reach', before = 'half_open', after = 'open', why = 'probe failed'}
     end
   else
-    local most = math.max(limits.breaker_calls, limits.unreachable_calls)
+    local most = math.max(limits.lost_calls, limits.unreachable_calls)
     local needed = is_recent(num(reach[5], 0)) and most or limits.unreachable_calls
     local numbers = {begun}
     for number in string.gmatch(reach[4] or '', '%d+') do numbers[#numbers + 1] = tonumber(number) end
@@ -119,78 +132,118 @@ elseif outcome ~= 'timeout' and outcome ~= 'cancelled' then
   -- A timeout, as a cancellation, may have come before a connection did or after.
   if down then
     call('HSET', ep, 'down', 0, 'down_until', 0, 'down_wait', 0)
+    refill()
+    if call('HGET', br, 'open') ~= '1' then begin_anew() end
     notes[#notes + 1] = {e = 'reach', before = 'half_open', after = 'closed', why = 'answered'}
   end
   call('HSET', ep, 'answered', int(now), 'unconnected', '')
 end
 
--- Circuit breaker: what was admitted before its last change is fenced off.
-local working = {ok = 1, invalid_output = 1, truncated = 1, refused = 1, permanent = 1, gate_failed = 1}
-local br = key('breaker', record.ep .. '|' .. record.model)
-local b = call('HMGET', br, 'era', 'window', 'backoff', 'rejects', 'rejected', 'accepted')
-local era, window, probe = num(b[1], 0), b[2] or '', record.probe == 1
-local rejecting = b[4] == '1'
-local failed = outcome == 'transient' or outcome == 'timeout' or (rejecting and outcome == 'permanent')
-local function share(letters)
-  local _, n = string.gsub(window, '[' .. letters .. ']', '')
-  return 100 * n
+-- Throttle and circuit breaker.
+local accepting = {ok = 1, invalid_output = 1, truncated = 1, refused = 1, gate_failed = 1}
+local failing = outcome == 'transient' or outcome == 'timeout'
+local alive = connected and (accepting[outcome] or outcome == 'permanent')
+local b = call('HMGET', br, 'open', 'probe', 'seq', 'accepted', 'since', 'rejects', 'backoff')
+local open, accepted, since, rejecting = b[1] == '1', num(b[4], 0), num(b[5], 0), b[6] == '1'
+local probing = open and record.seq == num(b[2], 0)
+local function note(before, after, why) notes[#notes + 1] = {e = 'breaker', before = before, after = after, why = why} end
+local function wait_for(every) return math.floor(every * (DICE / 2 + record.dice) / DICE) end
+
+-- The failures in a row before the first request that is under way.
+local function breaks()
+  local first = call('ZRANGEBYSCORE', flight, '(' .. int(accepted), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  return call('ZCOUNT', row, '(' .. int(accepted), first[2] and '(' .. first[2] or '+inf') >= limits.breaker_failures
 end
 
 -- Rejected requests count against an endpoint when they are about different items and none was accepted in between.
 local function rejects_everything()
-  if outcome ~= 'permanent' or ask.halt ~= '' then return false end
-  local row, count, known = b[5] or '', 0, record.item == '' or record.prompt == ''
-  for item, prompt in string.gmatch(row, '%d+:([^:,]*):([^:,]*)') do
+  if outcome ~= 'permanent' or ask.halt ~= '' or record.seq <= since then return false end
+  local found = call('HMGET', br, 'rejected', 'accepted_at')
+  local entries, count, known = found[1] or '', 0, record.item == '' or record.prompt == ''
+  for item, prompt in string.gmatch(entries, '%d+:([^:,]*):([^:,]*)') do
     count = count + 1
     if item == record.item or prompt == record.prompt then known = true end
   end
-  local most = math.max(limits.rejected_items, limits.breaker_window)
+  local most = math.max(limits.rejected_items, limits.rejected_items_lately)
   if not known and count < most then
-    row = (row == '' and '' or row .. ',') .. int(begun) .. ':' .. record.item .. ':' .. record.prompt
-    call('HSET', br, 'rejected', row)
+    entries = (entries == '' and '' or entries .. ',') .. int(begun) .. ':' .. record.item .. ':' .. record.prompt
+    call('HSET', br, 'rejected', entries)
   end
-  return older_than(row, oldest) >= (is_recent(num(b[6], 0)) and most or limits.rejected_items)
+  return older_than(entries, oldest) >= (is_recent(num(found[2], 0)) and most or limits.rejected_items)
 end
 
-if record.era == era and not connected then
-  if probe then call('HSET', br, 'probe_until', 0) end
-elseif record.era == era then
-  if working[outcome] and outcome ~= 'permanent' then call('HSET', br, 'accepted', int(now), 'rejected', '') end
-  if not failed and not working[outcome] then
-    if probe then call('HSET', br, 'probe_until', 0) end
-  elseif probe and failed then
-    local longest = rejecting and limits.longest_reprobe_ms or limits.longest_open_ms
-    local backoff = math.min(num(b[3], limits.open_ms) * 2, longest)
-    call('HSET', br, 'era', int(era + 1), 'probe_until', 0, 'backoff', int(backoff), 'until', int(now + backoff))
-    notes[#notes + 1] = {e = 'breaker', before = 'half_open', after = 'open', why = 'probe failed'}
-  elseif probe then
-    call('HSET', br, 'era', int(era + 1), 'probe_until', 0, 'backoff', 0, 'until', 0, 'open', 0, 'window', '',
-      'rejects', 0)
-    notes[#notes + 1] = {e = 'breaker', before = 'half_open', after = 'closed', why = 'probe answered'}
+local function open_breaker(wait, why)
+  local all = why == 'rejects everything'
+  call('HSET', br, 'open', 1, 'probe_until', 0, 'until', int(now + wait), 'rejects', all and 1 or 0,
+    'backoff', int(all and wait or 0), 'rejected', '')
+  note('closed', 'open', why)
+end
+
+if alive and accepting[outcome] then call('HSET', br, 'accepted_at', int(now), 'rejected', '') end
+if alive and not (outcome == 'permanent' and rejecting) then
+  call('ZREM', flight, ask.id)
+  local seq, closes = record.seq, open and (record.seq > accepted or rejecting)
+  if closes then
+    seq = num(b[3], 0)
+    call('HSET', br, 'open', 0, 'until', 0, 'probe_until', 0, 'last', '', 'rejects', 0, 'backoff', 0)
+    begin_anew()
+  elseif seq > since and room_of(record.ep, record.model) then
+    call('HINCRBY', br, 'recovered', 1)
+  end
+  if seq > accepted then
+    call('HSET', br, 'accepted', int(seq))
+    call('ZREMRANGEBYSCORE', row, '-inf', int(seq))
+  end
+  if closes then
+    refill()
+    note(probing and 'half_open' or 'open', 'closed', 'a request was answered')
+  elseif not open and rejects_everything() then
+    open_breaker(limits.reprobe_ms, 'rejects everything')
+  end
+elseif alive or (connected and failing) then
+  if not failing then
+    forget(record)
   else
-    local slow = limits.slow_ms > 0 and ask.latency >= limits.slow_ms
-    local mark = failed and (slow and 'F' or 'f') or (slow and 's' or 'o')
-    window = string.sub(window .. mark, -limits.breaker_window)
-    local total, why = #window, nil
-    if total >= limits.breaker_calls then
-      if share('fF') >= limits.breaker_failures * total then
-        why = 'failures'
-      elseif share('sF') >= limits.breaker_slow * total then
-        why = 'slow'
+    call('ZREM', flight, ask.id)
+    if record.seq > since then
+      local index = slice(record.at)
+      if index <= slice(now) - SLICES then
+        -- It took longer than the throttle looks back: the news count from now on.
+        index = slice(now)
+        call('HINCRBY', share, 'b' .. int(index), 1)
+      end
+      call('HINCRBY', share, 'f' .. int(index), 1)
+      call('HSET', br, 'last', ask.error)
+      if record.seq > accepted then
+        call('ZADD', row, int(record.seq), int(record.seq))
+        if call('ZCARD', row) > 4 * limits.breaker_failures then call('ZREMRANGEBYRANK', row, -1, -1) end
       end
     end
-    local rejects = rejects_everything()
-    if why or rejects then
-      why = why or 'rejects everything'
-      local pause = rejects and limits.reprobe_ms or limits.open_ms
-      call('HSET', br, 'open', 1, 'window', '', 'probe_until', 0, 'backoff', int(pause), 'until', int(now + pause),
-        'era', int(era + 1), 'rejects', rejects and 1 or 0, 'rejected', '')
-      notes[#notes + 1] = {e = 'breaker', before = 'closed', after = 'open', why = why}
-    else
-      call('HSET', br, 'window', window)
-    end
   end
-  call('PEXPIRE', br, DAY_MS)
+  if probing then
+    local backoff, wait = num(b[7], 0), wait_for(limits.open_ms)
+    if rejecting then
+      backoff = math.min(backoff * 2, limits.longest_reprobe_ms)
+      wait = backoff
+    end
+    call('HSET', br, 'probe_until', 0, 'backoff', int(backoff), 'until', int(now + wait))
+    note('half_open', 'open', 'the probe failed')
+  elseif not open and breaks() then
+    open_breaker(wait_for(math.floor(limits.open_ms / 4)), 'nothing was accepted')
+  end
+else
+  forget(record)
+  if probing then call('HSET', br, 'probe_until', 0) end
+end
+for _, k in ipairs({br, share, flight, row}) do call('PEXPIRE', k, DAY_MS) end
+wake_parked(record.ep, record.model)
+
+-- Retry budget.
+if outcome == 'ok' then
+  local before = get(ep, 'tokens', limits.retry_reserve)
+  local after = math.min(before + limits.retry_deposit, math.max(limits.retry_max, before))
+  if after ~= before then call('HSET', ep, 'tokens', int(after)) end
+  if before < 1000 and after >= 1000 then notes[#notes + 1] = {e = 'retries', empty = 0} end
 end
 
 -- Rest, and the limit that adapts.
@@ -264,6 +317,5 @@ if late or outcome == 'ok' or lost then
   call('PEXPIRE', timing, DAY_MS)
 end
 
-record.id = ask.id
 free(record)
 return answer('settled')
