@@ -76,10 +76,12 @@ def decide(
     untried = [entry for entry in policy.fallback if entry not in {a.entry for a in attempts}]
     if failure.escalate:
         return Escalate(f"{failure.step}: {failure.error}")
-    if failure.outcome == "breaker_open" and untried and not late and not patience:
+    # What was never reached is a wrong address rather than an outage, and no patience helps with that.
+    gone = failure.outcome == "breaker_open" and not failure.retryable
+    if failure.outcome == "breaker_open" and untried and not late and (gone or not patience):
         # Nobody answers there for a while: waiting would only be a longer way to the same place.
         return Fallback(to=untried[0], reason=summarise(failure.step, attempts))
-    within, beyond = failure.retryable and used <= policy.retries, transport and patience
+    within, beyond = failure.retryable and used <= policy.retries, transport and patience and not gone
     if (within or beyond) and not late:
         wait_from_backoff = now + policy.backoff(min(max(used, 1), policy.retries + 1), jitter)
         asked = failure.retry_after or 0.0

@@ -278,7 +278,7 @@ def test_an_endpoint_that_was_never_reached_is_named(
     host = f"127.0.0.1:{free_port()}"
     tickets = write_tickets(tmp_path / "t.jsonl", {"bill": TICKETS["bill"]})
     common = ("run", "support", tickets, "--namespace", "never")
-    found = cli(*common, "--json", "--patience", "0", OPENAI_BASE_URL=f"http://{host}/v1")
+    found = cli(*common, "--json", OPENAI_BASE_URL=f"http://{host}/v1")
     assert found.json["degraded"] == 1
     assert found.err.endswith(NEVER.format(host))
     again = cli(*common, OPENAI_BASE_URL=f"http://{host}/v1")

@@ -246,9 +246,24 @@ async def settle_while_they_wait(guard: GuardFront, waiters: list[asyncio.Task[A
     return order
 
 
+async def known(kit: Kit) -> GuardFront:
+    """Return a guard whose endpoint answered a while ago."""
+    guard = kit.make()
+    await guard.settle(await guard.admit(request(thread="known")), settled())
+    kit.clock.now += 61
+    return guard
+
+
+async def test_an_address_that_was_never_reached_is_not_waited_for_with_patience_either(kit: Kit) -> None:
+    guard = kit.make()
+    await unconnected(guard, 5)
+    with pytest.raises(EndpointDown, match="cannot be reached"):
+        await guard.admit(request(timeout_s=20, patience_s=600))
+
+
 @pytest.mark.parametrize("how", ["unreachable", "rejects"])
 async def test_patient_requests_wait_until_the_endpoint_is_back_and_the_others_are_refused(kit: Kit, how: str) -> None:
-    guard = kit.make()
+    guard = await known(kit)
     await (unconnected(guard, 5) if how == "unreachable" else rejected(guard, range(20)))
     waiters = []
     for number in range(8):
@@ -267,7 +282,7 @@ async def test_patient_requests_wait_until_the_endpoint_is_back_and_the_others_a
 
 @pytest.mark.parametrize("how", ["unreachable", "rejects"])
 async def test_when_patience_ends_the_refusal_says_what_was_waited_for(kit: Kit, how: str) -> None:
-    guard = kit.make()
+    guard = await known(kit)
     await (unconnected(guard, 5) if how == "unreachable" else rejected(guard, range(20)))
     with pytest.raises(EndpointDown, match="cannot be reached" if how == "unreachable" else "rejects every request"):
         await guard.admit(request(timeout_s=0.1, patience_s=0.4))

@@ -253,13 +253,45 @@ DEEP = [
 
 
 def test_long_stories_end_alike(any_server: Callable[[], Any]) -> None:
-    told = set[str]().union(*(long_story(any_server, seed) for seed in (*range(12), 14, 28)))
+    told = set[str]().union(*(long_story(any_server, seed) for seed in (*range(12), 14, 28)), bad_day(any_server))
     assert told == {
         "admitted", "replay", "wait", "halted", "runaway", "retries_spent", "hedges_spent", "open", "resting",
         "unreachable", "reach", "rejects everything", "spent_out", "unknown_out", "money", "left", "settled", "late",
         "breaker", "limit", "retries", "place", "throttle", "endpoint", "budget",
         "what unreachable", "what rejects", "what down", "what ramp",
     }  # fmt: skip
+
+
+def bad_day(any_server: Callable[[], Any]) -> set[str]:
+    """An endpoint that fails most requests, then all of them, then is back."""
+
+    class Machine(Twins):
+        connect = staticmethod(any_server)
+
+    one = Machine()
+    one.begin(Limits(breaker_failures=40, open_s=1), 0)
+
+    def ask(times: int) -> None:
+        for _ in range(times):
+            one.request("a:1", "m", "", "x", 0, "", "", 0, 0, 500, "s", 0, 0, 1)
+
+    def end(*outcomes: str) -> None:
+        for outcome in outcomes:
+            one.say(one.open.pop(0), outcome, 0, 5, "", 0, "", 0, True)
+
+    ask(36)
+    end(*["transient"] * 34, "ok", "ok")
+    ask(2)
+    one.now += 40_000
+    ask(45)
+    end(*["transient"] * 45)
+    one.waiting.clear()
+    one.now += 5_000
+    ask(1)
+    end("ok")
+    ask(12)
+    one.teardown()
+    return one.told
 
 
 def long_story(any_server: Callable[[], Any], seed: int) -> set[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -125,11 +127,15 @@ async def test_fast_failures_beside_slow_answers_cut_nobody_off(
     openai_endpoint: OpenAIEndpoint, shared_embedded_url: str, failing: float, retries: int, patience_s: float | None
 ) -> None:
     """What independent attempts give at fifty side by side, and with patience all of it."""
-    import random
+    seen = Counter[str]()
 
-    dice = random.Random(11)
+    def fault(body: dict[str, Any]) -> Any:
+        asked = str(body["messages"])
+        seen[asked] += 1
+        return status(500) if random.Random(f"{asked} {seen[asked]}").random() < failing else None
+
     openai_endpoint.responder, openai_endpoint.latency_s = (lambda _body: "ok"), 0.5
-    openai_endpoint.chaos = lambda _body: status(500) if dice.random() < failing else None
+    openai_endpoint.chaos = fault
     policy = Policy(retries=retries, backoff=exponential(0.05, 2, 0.5), timeout=20, on_exhausted="give_up")
     context = RunContext(patience_s=patience_s)
     results = await go(

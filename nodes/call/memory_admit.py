@@ -78,7 +78,7 @@ class Admitting(Turn):
         if not endpoint.down or not calc.lasts(endpoint.down_until, self.now, longest) or self.ask["fresh"]:
             return None
         lately = calc.is_recent(endpoint.answered, self.now, limits["lately_ms"])
-        if self.ask["patient"] and not self.ask["hedge"]:
+        if self.ask["patient"] and endpoint.answered and not self.ask["hedge"]:
             return self._in_line("unreachable", left, int(lately))
         return {
             "r": "unreachable", "retry_ms": max(left, limits["longest_reprobe_ms"]) if lately else left,

@@ -92,7 +92,7 @@ if down and now - down_until >= limits.lately_ms then
 end
 if down and in_time(down_until, math.max(limits.reprobe_ms, limits.longest_reprobe_ms)) and ask.fresh ~= 1 then
   local left, lately = down_until - now, is_recent(num(e[7], 0)) and 1 or 0
-  if ask.patient == 1 and ask.hedge ~= 1 then return in_line('unreachable', left, lately) end
+  if ask.patient == 1 and num(e[7], 0) > 0 and ask.hedge ~= 1 then return in_line('unreachable', left, lately) end
   if lately == 1 then left = math.max(left, limits.longest_reprobe_ms) end
   return refuse('unreachable', {retry_ms = left, lately = lately})
 end
