@@ -64,13 +64,13 @@ def test_eight_processes_spend_a_cap_to_the_last_call_and_no_more(valkey_url: st
 
 @pytest.mark.slow
 def test_one_probe_an_interval_over_four_processes(valkey_url: str) -> None:
-    limits = {"open_s": 0.8, "breaker_failures": 4}
+    limits = {"open_s": 0.5, "breaker_failures": 4}
     workers = [start("probe", valkey_url, base, seconds=3, limits=limits) for base in [own_base()] for _ in range(4)]
     totals = [told(worker) for worker in workers]
     probes = sorted(at for total in totals for at in total["probes"])
-    assert len(probes) >= 4
+    assert len(probes) >= 3
     # Half of the usual between two, and the clocks of hosts in between.
-    assert all(later - earlier >= 0.39 for earlier, later in itertools.pairwise(probes))
+    assert all(later - earlier >= 0.24 for earlier, later in itertools.pairwise(probes))
     # 4 to open it, and at most one of each process under way then.
     assert len(probes) + 4 <= sum(total["sent"] for total in totals) <= len(probes) + 8
     assert sum(total["refused"] for total in totals) > 100

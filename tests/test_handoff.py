@@ -27,7 +27,18 @@ TICKETS = [
     for line in (Path(__file__).resolve().parent.parent / "examples" / "tickets.jsonl").read_text().splitlines()
 ]
 COMPARED = ("category", "confidence", "urgency", "team", "draft", "outcome", "degraded", "reasons", "escalations")
-CLOCK = {"started_at", "latency_ms", "timeout_ms", "at", "decided_at", "id", "failed_at", "wait_ms", "until"}
+CLOCK = {
+    "started_at",
+    "latency_ms",
+    "queued_ms",
+    "timeout_ms",
+    "at",
+    "decided_at",
+    "id",
+    "failed_at",
+    "wait_ms",
+    "until",
+}
 
 
 def story(values: dict[str, Any]) -> dict[str, Any]:

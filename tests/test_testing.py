@@ -140,7 +140,7 @@ def test_a_rehearsal_costs_nothing_and_tells_what_went_wrong_on_purpose(
 
 def test_a_rehearsal_with_a_dead_endpoint_loses_nothing(cli: Cli, tmp_path: Path) -> None:
     tickets = write_tickets(tmp_path / "t.jsonl", TICKETS)
-    done = cli("run", "support", tickets, "--chaos", "dead", "--out", "rows.jsonl", "--json")
+    done = cli("run", "support", tickets, "--chaos", "dead", "--patience", "2", "--out", "rows.jsonl", "--json")
     assert done.status == 3, done.err
     assert done.json["done"] + done.json["waiting"] == len(TICKETS)
     assert done.json["injected"]["503"] >= 1
